@@ -2,3 +2,6 @@
 
 pub mod config;
 pub mod error;
+pub mod head;
+pub mod telemetry;
+pub mod wire;

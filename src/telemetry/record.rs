@@ -1,0 +1,162 @@
+//! One record per call, whatever way it ends.
+//!
+//! In: what the road of a call learns on its way. Out: the counters, the latency and the access-log
+//! line of that call, written once in [`CallRecord::finish`] or, when the call's task is dropped,
+//! by `Drop`.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::error::{FAULTS, Fault};
+use crate::wire::TraceParent;
+
+use super::{AccessLog, RouteStats};
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The service answered, with anything below 500.
+    Success,
+    /// The service answered with 5xx, and that answer was passed on.
+    ServiceFailure,
+    /// We answered instead, or cut the answer.
+    Fault(Fault),
+}
+
+/// The access-log fields that are known when a call starts.
+#[derive(Debug, Clone, Copy)]
+pub struct Line<'a> {
+    /// The service's name.
+    pub service: &'a str,
+    /// The route's name; empty without one.
+    pub route: &'a str,
+    /// The request line as it was sent on, for method and path.
+    pub request: &'a [u8],
+    /// The trace.
+    pub trace: TraceParent,
+}
+
+/// The record of one call.
+#[derive(Debug)]
+pub struct CallRecord<'a> {
+    stats: &'a RouteStats,
+    log: Option<&'a AccessLog>,
+    started: Instant,
+    /// Attempts made so far.
+    pub attempts: u32,
+    /// Time spent waiting for a place in the bulkhead.
+    pub queued: Duration,
+    /// Status of the reply, 0 before there is one.
+    pub status: u16,
+    /// Bytes of the reply's body written to the application.
+    pub reply_bytes: u64,
+    done: bool,
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    /// A stable place in counters: 0 success, 1 failure of the service, then the faults.
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Success => 0,
+            Self::ServiceFailure => 1,
+            Self::Fault(fault) => 2 + fault as usize,
+        }
+    }
+
+    /// The outcome at `index`, the inverse of [`Outcome::index`].
+    pub fn at(index: usize) -> Option<Self> {
+        match index {
+            0 => Some(Self::Success),
+            1 => Some(Self::ServiceFailure),
+            at if at - 2 < FAULTS => Some(Self::Fault(Fault::ALL[at - 2])),
+            _ => None,
+        }
+    }
+
+    /// Label value of `outcome`: `success`, `failure`, `refused` or `cancelled`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::ServiceFailure => "failure",
+            Self::Fault(fault) => match fault {
+                Fault::ClientCancelled => "cancelled",
+                Fault::NoRoute
+                | Fault::Denied
+                | Fault::LoopDetected
+                | Fault::BulkheadFull
+                | Fault::BulkheadTimeout
+                | Fault::BreakerOpen
+                | Fault::Overloaded
+                | Fault::RequestMalformed
+                | Fault::RequestTimeout
+                | Fault::HeaderTooLarge
+                | Fault::ShuttingDown => "refused",
+                Fault::NoEndpoints
+                | Fault::ConnectFailed
+                | Fault::ConnectTimeout
+                | Fault::TlsFailed
+                | Fault::DnsFailed
+                | Fault::ResetBeforeResponse
+                | Fault::ResetMidResponse
+                | Fault::ProtocolError
+                | Fault::PerTryTimeout
+                | Fault::DeadlineExceeded
+                | Fault::IdleTimeout => "failure",
+            },
+        }
+    }
+
+    /// Label value of `reason`: a fault's reason code, `status_5xx`, or nothing.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Success => "",
+            Self::ServiceFailure => "status_5xx",
+            Self::Fault(fault) => fault.reason(),
+        }
+    }
+}
+
+// === impl CallRecord ===
+
+impl<'a> CallRecord<'a> {
+    /// The record of a call whose head was read at `started`.
+    pub fn start(stats: &'a RouteStats, log: Option<&'a AccessLog>, started: Instant) -> Self {
+        Self {
+            stats,
+            log,
+            started,
+            attempts: 0,
+            queued: Duration::ZERO,
+            status: 0,
+            reply_bytes: 0,
+            done: false,
+        }
+    }
+
+    /// When the call started.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Ends the record. `line` is asked for only if there is an access log.
+    pub fn finish(mut self, outcome: Outcome, now: Instant, line: &Line<'_>) {
+        self.done = true;
+        let duration = now.saturating_duration_since(self.started);
+        self.stats.count(outcome, duration);
+        if let Some(log) = self.log {
+            log.write(&self, outcome, duration, line);
+        }
+    }
+}
+
+impl Drop for CallRecord<'_> {
+    /// A call whose task was dropped: the process is ending at once.
+    fn drop(&mut self) {
+        if !self.done {
+            self.stats.count(Outcome::Fault(Fault::ClientCancelled), Duration::ZERO);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! One header field, as two ranges into the head it was parsed from, and what kind it is.
+//!
+//! In: a name. Out: [`Kind`]. The kind is decided once, when the head is parsed, so that framing,
+//! routing and writing only compare small numbers.
+
+/// A range of bytes in a head. Heads are below 4 GiB by far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Range {
+    /// First byte.
+    pub start: u32,
+    /// One past the last byte.
+    pub end: u32,
+}
+
+/// One header field.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    /// The name as it was spelled.
+    pub name: Range,
+    /// The value without the blanks around it.
+    pub value: Range,
+    /// Which field it is.
+    pub kind: Kind,
+}
+
+/// The fields that mean something to a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Passed on as it came.
+    Other,
+    /// Of this hop alone (RFC 9110 section 7.6.1): never passed on.
+    HopByHop,
+    /// `Host`
+    Host,
+    /// `Content-Length`
+    ContentLength,
+    /// `Transfer-Encoding`
+    TransferEncoding,
+    /// `Connection`
+    Connection,
+    /// `TE`
+    Te,
+    /// `Upgrade`
+    Upgrade,
+    /// `Expect`
+    Expect,
+    /// `traceparent` (W3C Trace Context)
+    TraceParent,
+    /// `Idempotency-Key`
+    IdempotencyKey,
+    /// `If-Match`, `If-None-Match` or `If-Unmodified-Since`: repeating may change the answer.
+    Precondition,
+    /// `Retry-After`
+    RetryAfter,
+    /// `Keep-Alive`: of this hop, but it tells how long a connection may idle.
+    KeepAlive,
+    /// `outrigger-reason`: another sidecar spoke.
+    OutriggerReason,
+    /// `Content-Type`: event streams are judged at their head.
+    ContentType,
+}
+
+// === impl Range ===
+
+impl Range {
+    /// The range of `part` in `whole`; `part` must lie inside it.
+    pub fn of(part: &[u8], whole: &[u8]) -> Self {
+        let start = part.as_ptr() as usize - whole.as_ptr() as usize;
+        debug_assert!(start + part.len() <= whole.len(), "a part lies in its whole");
+        Self { start: start as u32, end: (start + part.len()) as u32 }
+    }
+
+    /// The bytes it stands for.
+    pub fn of_bytes(self, whole: &[u8]) -> &[u8] {
+        &whole[self.start as usize..self.end as usize]
+    }
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// Which field `name` is. The length picks at most three candidates to compare.
+    pub fn of(name: &[u8]) -> Self {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        match name.len() {
+            2 if is("te") => Self::Te,
+            4 if is("host") => Self::Host,
+            6 if is("expect") => Self::Expect,
+            7 if is("upgrade") => Self::Upgrade,
+            7 if is("trailer") => Self::Other,
+            8 if is("if-match") => Self::Precondition,
+            10 if is("connection") => Self::Connection,
+            10 if is("keep-alive") => Self::KeepAlive,
+            11 if is("traceparent") => Self::TraceParent,
+            11 if is("retry-after") => Self::RetryAfter,
+            12 if is("content-type") => Self::ContentType,
+            13 if is("if-none-match") => Self::Precondition,
+            14 if is("content-length") => Self::ContentLength,
+            14 if is("http2-settings") => Self::HopByHop,
+            15 if is("idempotency-key") => Self::IdempotencyKey,
+            16 if is("proxy-connection") => Self::HopByHop,
+            16 if is("outrigger-reason") => Self::OutriggerReason,
+            17 if is("transfer-encoding") => Self::TransferEncoding,
+            18 if is("proxy-authenticate") => Self::Other,
+            19 if is("proxy-authorization") => Self::HopByHop,
+            19 if is("if-unmodified-since") => Self::Precondition,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The comma-separated parts of a list field, without the blanks around them.
+pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|part| !part.is_empty())
+}
