@@ -8,7 +8,7 @@
 /// Why Outrigger answered instead of the service, or cut its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
-    /// No service has such a host.
+    /// The request names no host, or its service is no longer in the configuration.
     NoRoute,
     /// `outbound.unknown: deny` and no service claims the call.
     Denied,
@@ -42,7 +42,7 @@ pub enum Fault {
     PerTryTimeout,
     /// The call took longer than its deadline.
     DeadlineExceeded,
-    /// Nothing moved for `idleTimeout`.
+    /// Nothing moved for `idleTimeout`, or a body took longer than `bodyTimeout`.
     IdleTimeout,
     /// The application broke HTTP.
     RequestMalformed,

@@ -4,12 +4,20 @@
 //! merges. Counting touches memory of its own worker alone: no atomics, no locks.
 
 mod access_log;
+pub mod metrics;
 mod record;
+mod reports;
 mod stats;
+mod totals;
+
+/// Latencies in microseconds, of all workers together.
+pub type Latencies = hdrhistogram::Histogram<u64>;
 
 pub use access_log::{AccessLog, AccessLogSender};
 pub use record::{CallRecord, Line, Outcome};
+pub use reports::Reports;
 pub use stats::{
-    Latency, OUTCOMES, Reports, RetryDecision, RouteReport, RouteStats, ServiceReport, ServiceStats,
+    Gauge, Latency, OUTCOMES, RetryDecision, RouteReport, RouteStats, ServiceReport, ServiceStats,
     WorkerReport, WorkerStats, add_one, take_one,
 };
+pub use totals::{RouteTotals, ServiceTotals, Totals};

@@ -13,6 +13,9 @@ mod scan;
 mod trace;
 mod write;
 
+#[cfg(test)]
+mod properties;
+
 pub use body::{BodyDecoder, BodyEncoder, BodyError, Moved, transcode};
 pub use chunked::{ChunkDecoder, ChunkError, Step};
 pub use field::{Field, Kind, Range};

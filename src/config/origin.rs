@@ -108,6 +108,11 @@ impl Origins {
         Self(Box::new([Origin::BUILT_IN; POLICY_KEYS.len()]))
     }
 
+    /// The origin of each key, in the order of [`POLICY_KEYS`].
+    pub(super) fn from_array(origins: [Origin; POLICY_KEYS.len()]) -> Self {
+        Self(Box::new(origins))
+    }
+
     /// The origin of `key`, if it is a policy key.
     pub fn get(&self, key: &str) -> Option<Origin> {
         let index = POLICY_KEYS.iter().position(|known| *known == key)?;

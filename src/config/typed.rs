@@ -3,6 +3,7 @@
 //! In: nothing; `check` alone builds these values. Out: what the rest of the program reads.
 //! Nothing here is optional that has a default: an `Option` means the user may switch it off.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -405,4 +406,17 @@ pub struct Bulkhead {
     pub max_queue: u32,
     /// Upgraded, tunnelled and opaque connections at once.
     pub max_connections: u32,
+}
+
+// === impl HostPattern ===
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            PortPattern::Usual => write!(f, "{}", self.name),
+            PortPattern::Exact(port) if self.name.contains(':') => write!(f, "[{}]:{port}", self.name),
+            PortPattern::Exact(port) => write!(f, "{}:{port}", self.name),
+            PortPattern::Any => write!(f, "{}:*", self.name),
+        }
+    }
 }

@@ -3,7 +3,6 @@
 //! In: a finished record. Out: a line, handed to one writer thread through a bounded queue. A slow
 //! disk or a blocked terminal costs lines, which are counted, and never a call.
 
-use std::cell::Cell;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
@@ -14,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use crate::config::AccessLog as Settings;
 
 use super::record::{CallRecord, Line, Outcome};
+use super::{WorkerStats, add_one};
 
 /// Lines waiting for the writer. At 300 bytes a line this is about 2.5 MiB at worst.
 const QUEUE_LINES_MAX: usize = 8192;
@@ -22,7 +22,7 @@ const QUEUE_LINES_MAX: usize = 8192;
 #[derive(Debug, Clone)]
 pub struct AccessLog {
     lines: SyncSender<String>,
-    dropped: Rc<Cell<u64>>,
+    stats: Rc<WorkerStats>,
 }
 
 /// The end that starts writers; it may cross threads.
@@ -47,9 +47,9 @@ impl AccessLogSender {
         Ok(Some(Self(lines)))
     }
 
-    /// One worker's end; `dropped` counts lines that found the queue full.
-    pub fn worker(&self, dropped: Rc<Cell<u64>>) -> AccessLog {
-        AccessLog { lines: self.0.clone(), dropped }
+    /// One worker's end; `stats` counts lines that found the queue full.
+    pub fn worker(&self, stats: Rc<WorkerStats>) -> AccessLog {
+        AccessLog { lines: self.0.clone(), stats }
     }
 }
 
@@ -84,9 +84,7 @@ impl AccessLog {
         let text = format_line(record, outcome, duration, line, SystemTime::now());
         match self.lines.try_send(text) {
             Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.dropped.set(self.dropped.get() + 1)
-            }
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => add_one(&self.stats.log_dropped),
         }
     }
 }
@@ -105,9 +103,9 @@ fn format_line(
     let path = path.split('?').next().unwrap_or_default();
     let unix = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let mut text = String::with_capacity(320);
-    let _ = write!(
+    let _ = writeln!(
         text,
-        "{{\"time\":{}.{:03},\"service\":{},\"route\":{},\"method\":{},\"path\":{},\"status\":{},\"outcome\":\"{}\",\"reason\":\"{}\",\"attempts\":{},\"duration_ms\":{:.3},\"queued_ms\":{:.3},\"reply_bytes\":{},\"trace_id\":\"{}\"}}\n",
+        "{{\"time\":{}.{:03},\"service\":{},\"route\":{},\"method\":{},\"path\":{},\"status\":{},\"outcome\":\"{}\",\"reason\":\"{}\",\"attempts\":{},\"duration_ms\":{:.3},\"queued_ms\":{:.3},\"reply_bytes\":{},\"trace_id\":\"{}\"}}",
         unix.as_secs(),
         unix.subsec_millis(),
         quoted(line.service),

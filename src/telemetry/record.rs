@@ -141,6 +141,13 @@ impl<'a> CallRecord<'a> {
         self.started
     }
 
+    /// Ends the record of a request that was refused before it had a service or a trace.
+    pub fn refused(mut self, fault: Fault, request: &[u8]) {
+        self.status = fault.status();
+        let (now, trace) = (self.started, TraceParent { trace_id: 0, span_id: 0, flags: 0 });
+        self.finish(Outcome::Fault(fault), now, &Line { service: "", route: "", request, trace });
+    }
+
     /// Ends the record. `line` is asked for only if there is an access log.
     pub fn finish(mut self, outcome: Outcome, now: Instant, line: &Line<'_>) {
         self.done = true;

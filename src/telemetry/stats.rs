@@ -1,17 +1,16 @@
 //! Counters and latencies of one worker, and the reports made of them.
 //!
 //! In: counts from the road of a call, on one thread, in plain cells. Out: [`WorkerReport`], a copy
-//! that may cross threads; [`Reports`] asks every worker for one. A scrape therefore costs the
-//! workers one message each and the calls nothing.
+//! that may cross threads.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use tokio::sync::{mpsc, oneshot};
 
-use crate::error::FAULTS;
+use crate::error::{FAULTS, Fault};
 
 use super::Outcome;
 
@@ -19,10 +18,7 @@ use super::Outcome;
 pub const OUTCOMES: usize = 2 + FAULTS;
 
 /// Two significant digits: a latency is right to 1 %, and a histogram costs a few KiB at most.
-const SIGNIFICANT_DIGITS: u8 = 2;
-
-/// A worker that does not answer a scrape in this time is left out of it.
-const REPORT_WAIT_MAX: Duration = Duration::from_secs(2);
+pub(super) const SIGNIFICANT_DIGITS: u8 = 2;
 
 /// What was decided about a retry: the label values of `outrigger_retries_total`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,10 +94,12 @@ pub struct WorkerStats {
     pub open: Cell<u64>,
     /// Application connections refused because of `limits.connections`.
     pub refused: Cell<u64>,
+    /// Calls and tunnels in flight.
+    pub in_flight: Cell<u64>,
     /// Times a listener could not accept (out of file descriptors, say).
     pub accept_errors: Cell<u64>,
-    /// Requests refused before they had a service, by fault.
-    pub unrouted: [Cell<u64>; FAULTS],
+    /// Requests refused before they had a service.
+    pub unrouted: RouteStats,
     /// Access-log lines dropped because the writer was behind.
     pub log_dropped: Cell<u64>,
 }
@@ -151,6 +149,8 @@ pub struct WorkerReport {
     pub open: u64,
     /// Application connections refused.
     pub refused: u64,
+    /// Calls and tunnels in flight.
+    pub in_flight: u64,
     /// Failed accepts.
     pub accept_errors: u64,
     /// Requests refused before they had a service, by fault.
@@ -159,12 +159,15 @@ pub struct WorkerReport {
     pub log_dropped: u64,
     /// Services that had a call.
     pub services: Vec<ServiceReport>,
+    /// The busiest destinations that no service claims, with their calls.
+    pub unknown: Vec<(String, u64)>,
 }
 
-/// Asks workers for their reports.
-#[derive(Debug, Clone)]
-pub struct Reports {
-    workers: Vec<mpsc::Sender<oneshot::Sender<WorkerReport>>>,
+/// One thing that exists now, counted in a gauge until it is dropped.
+#[derive(Debug)]
+pub struct Gauge {
+    stats: Rc<ServiceStats>,
+    which: fn(&ServiceStats) -> &Cell<u64>,
 }
 
 /// Adds one to a counter.
@@ -175,6 +178,22 @@ pub fn add_one(counter: &Cell<u64>) {
 /// Takes one from a gauge.
 pub fn take_one(gauge: &Cell<u64>) {
     gauge.set(gauge.get().saturating_sub(1));
+}
+
+// === impl Gauge ===
+
+impl Gauge {
+    /// Counts one more in the gauge that `which` names.
+    pub fn enter(stats: &Rc<ServiceStats>, which: fn(&ServiceStats) -> &Cell<u64>) -> Self {
+        add_one(which(stats));
+        Self { stats: Rc::clone(stats), which }
+    }
+}
+
+impl Drop for Gauge {
+    fn drop(&mut self) {
+        take_one((self.which)(&self.stats));
+    }
 }
 
 // === impl RetryDecision ===
@@ -316,42 +335,17 @@ impl Default for RouteStats {
 
 impl WorkerStats {
     /// A copy for the admin thread.
-    pub fn report(&self, services: Vec<ServiceReport>) -> WorkerReport {
+    pub fn report(&self, services: Vec<ServiceReport>, unknown: Vec<(String, u64)>) -> WorkerReport {
         WorkerReport {
             accepted: self.accepted.get(),
             open: self.open.get(),
             refused: self.refused.get(),
+            in_flight: self.in_flight.get(),
             accept_errors: self.accept_errors.get(),
-            unrouted: self.unrouted.each_ref().map(Cell::get),
+            unrouted: Fault::ALL.map(|fault| self.unrouted.calls[Outcome::Fault(fault).index()].get()),
             log_dropped: self.log_dropped.get(),
             services,
+            unknown,
         }
-    }
-}
-
-// === impl Reports ===
-
-impl Reports {
-    /// Asks these workers; each answers on its own thread.
-    pub fn new(workers: Vec<mpsc::Sender<oneshot::Sender<WorkerReport>>>) -> Self {
-        Self { workers }
-    }
-
-    /// One report of each worker that answers in time.
-    pub async fn collect(&self) -> Vec<WorkerReport> {
-        let mut waiting = Vec::with_capacity(self.workers.len());
-        for worker in &self.workers {
-            let (sender, receiver) = oneshot::channel();
-            if worker.try_send(sender).is_ok() {
-                waiting.push(receiver);
-            }
-        }
-        let mut reports = Vec::with_capacity(waiting.len());
-        for receiver in waiting {
-            if let Ok(Ok(report)) = tokio::time::timeout(REPORT_WAIT_MAX, receiver).await {
-                reports.push(report);
-            }
-        }
-        reports
     }
 }

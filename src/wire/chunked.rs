@@ -4,6 +4,8 @@
 //! tokeniser's takes an empty size line for the last chunk, which another reader would not:
 //! the stuff of request smuggling.
 
+use super::write;
+
 /// Most bytes of one chunk-size line, extensions included. Extensions are dropped, so there is
 /// no reason to carry long ones.
 const SIZE_LINE_BYTES_MAX: usize = 1024;
@@ -125,6 +127,8 @@ impl ChunkDecoder {
         };
         match end {
             Some(end) if end <= TRAILER_BYTES_MAX => {
+                // Judged before anything of the end is written, whoever it is written for.
+                write::each_trailer(&bytes[..end], |_, _| {})?;
                 self.0 = State::Done;
                 Ok(Step::End(end))
             }
@@ -152,7 +156,9 @@ fn parse_size(line: &[u8]) -> Result<u64, ChunkError> {
     if digits == 0 || digits > SIZE_DIGITS_MAX {
         return Err(ChunkError::BadSize);
     }
-    let rest = line[digits..].trim_ascii_start();
+    // Blanks and tabs only: a wider notion of white space would let a bare CR through.
+    let blanks = line[digits..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let rest = &line[digits + blanks..];
     let extensions_ok = rest.is_empty() || (rest[0] == b';' && !rest.iter().any(|byte| is_control(*byte)));
     if !extensions_ok {
         return Err(ChunkError::BadSize);
@@ -214,11 +220,29 @@ mod tests {
             b"5;a=\x00\r\nhello\r\n0\r\n\r\n",
             b"g\r\n",
             b" 5\r\nhello\r\n",
+            b"5\r\r\nhello\r\n0\r\n\r\n",
+            b"5 \r\r\nhello\r\n0\r\n\r\n",
+            b"5\x0c;a\r\nhello\r\n0\r\n\r\n",
+            b"5;a=\"\r\"\r\nhello\r\n0\r\n\r\n",
+            b"5;a\n\r\nhello\r\n0\r\n\r\n",
         ] {
             assert_eq!(decode(bad), Err(ChunkError::BadSize), "{:?}", String::from_utf8_lossy(bad));
         }
         assert_eq!(decode(b"5\r\nhelloX\r\n0\r\n\r\n"), Err(ChunkError::BadEnd));
         assert_eq!(decode(b"0\r\n\n"), Err(ChunkError::BadTrailers));
+    }
+
+    #[test]
+    fn trailers_that_are_no_fields_are_refused_before_the_end_is_written() {
+        for bad in [
+            &b"0\r\n\rX: 1\r\n\r\n"[..],
+            b"0\r\nno colon\r\n\r\n",
+            b"0\r\nX : 1\r\n\r\n",
+            b"0\r\nX: 1\r\n folded\r\n\r\n",
+            b"0\r\nX: \x00\r\n\r\n",
+        ] {
+            assert_eq!(decode(bad), Err(ChunkError::BadTrailers), "{:?}", String::from_utf8_lossy(bad));
+        }
     }
 
     #[test]

@@ -12,6 +12,10 @@ pub struct Range {
     pub end: u32,
 }
 
+/// Most bytes of all `Connection` values of a head. Every other field is compared with every name
+/// in them, so that without a bound one head of 64 KiB would cost millions of comparisons.
+pub(super) const CONNECTION_BYTES_MAX: usize = 1024;
+
 /// One header field.
 #[derive(Debug, Clone, Copy)]
 pub struct Field {
@@ -46,6 +50,8 @@ pub enum Kind {
     Expect,
     /// `traceparent` (W3C Trace Context)
     TraceParent,
+    /// `tracestate`: means nothing without its `traceparent`.
+    TraceState,
     /// `Idempotency-Key`
     IdempotencyKey,
     /// `If-Match`, `If-None-Match` or `If-Unmodified-Since`: repeating may change the answer.
@@ -85,12 +91,15 @@ impl Kind {
         match name.len() {
             2 if is("te") => Self::Te,
             4 if is("host") => Self::Host,
+            // Reserved: `Connection: close` would name it (RFC 9110 section 7.6.1).
+            5 if is("close") => Self::HopByHop,
             6 if is("expect") => Self::Expect,
             7 if is("upgrade") => Self::Upgrade,
             7 if is("trailer") => Self::Other,
             8 if is("if-match") => Self::Precondition,
             10 if is("connection") => Self::Connection,
             10 if is("keep-alive") => Self::KeepAlive,
+            10 if is("tracestate") => Self::TraceState,
             11 if is("traceparent") => Self::TraceParent,
             11 if is("retry-after") => Self::RetryAfter,
             12 if is("content-type") => Self::ContentType,

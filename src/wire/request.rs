@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use crate::error::Fault;
 use crate::head::{Framing, Method, Version};
 
-use super::field::{Field, Kind, Range, list};
+use super::field::{CONNECTION_BYTES_MAX, Field, Kind, Range, list};
 use super::trace::{TraceParent, parse_traceparent};
 use super::write::{self, FieldWriter};
 use super::{HEAD_BYTES_MAX, HEAD_FIELDS_MAX};
@@ -79,6 +79,7 @@ struct Seen {
     keep_alive: bool,
     connection_upgrade: bool,
     connection_names: bool,
+    connection_bytes: usize,
     upgrade: bool,
     expects_continue: bool,
     precondition: bool,
@@ -128,8 +129,14 @@ pub fn parse_request(bytes: &[u8], fields: &mut Vec<Field>) -> Result<Option<Par
         "CONNECT" => Method::Connect,
         _ => Method::Other,
     };
-    let target = target(request.path.unwrap_or_default().as_bytes(), bytes, method_kind, seen.host)?;
-    if seen.host.is_none() && version == Version::Http11 && !target.absolute {
+    let target = target(request.path.unwrap_or_default().as_bytes(), bytes, method, seen.host)?;
+    let framing = seen.framing(version)?;
+    if method_kind == Method::Connect {
+        // `Host` says nothing there that the target does not, and not every client sends it.
+        if !matches!(framing, Framing::None | Framing::Length(0)) {
+            return Err(malformed("CONNECT has no body"));
+        }
+    } else if seen.host.is_none() && version == Version::Http11 {
         return Err(malformed("Host is missing"));
     }
     Ok(Some(Parsed {
@@ -138,7 +145,7 @@ pub fn parse_request(bytes: &[u8], fields: &mut Vec<Field>) -> Result<Option<Par
         method_kind,
         target,
         version,
-        framing: seen.framing(version)?,
+        framing,
         keep_alive: if version == Version::Http10 { seen.keep_alive && !seen.close } else { !seen.close },
         expects_continue: seen.expects_continue && version == Version::Http11,
         upgrade: seen.upgrade && seen.connection_upgrade && version == Version::Http11,
@@ -167,12 +174,15 @@ fn tokens(error: httparse::Error) -> Malformed {
 }
 
 /// Reads the request target in any of its four forms.
-fn target(text: &[u8], head: &[u8], method: Method, host: Option<Range>) -> Result<Target, Malformed> {
+fn target(text: &[u8], head: &[u8], method: &str, host: Option<Range>) -> Result<Target, Malformed> {
     let host = host.unwrap_or_default();
-    if method == Method::Connect {
+    if method == "CONNECT" {
         check_authority(text)?;
         let authority = Range::of(text, head);
         return Ok(Target { absolute: true, secure: false, authority, path: Range::default() });
+    }
+    if text == b"*" && method != "OPTIONS" {
+        return Err(malformed("the target * goes with OPTIONS only"));
     }
     if text.first() == Some(&b'/') || text == b"*" {
         return Ok(Target { absolute: false, secure: false, authority: host, path: Range::of(text, head) });
@@ -185,21 +195,38 @@ fn target(text: &[u8], head: &[u8], method: Method, host: Option<Range>) -> Resu
         (false, false) => return Err(malformed("the target is neither a path nor an http URL")),
     };
     let rest = &text[skip..];
-    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
     check_authority(&rest[..end])?;
     let authority = Range::of(&rest[..end], head);
     Ok(Target { absolute: true, secure, authority, path: Range::of(&rest[end..], head) })
 }
 
-/// An authority must be there and hold nothing that another reader could split differently.
+/// An authority is `host[:port]` and holds nothing that another reader could split differently.
 fn check_authority(text: &[u8]) -> Result<(), Malformed> {
-    let ok = |byte: &u8| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']' | b'~' | b'%')
+    let (host, port) = match text.strip_prefix(b"[") {
+        Some(rest) => split_before(rest, b']'),
+        None => split_before(text, b':'),
     };
-    if text.is_empty() || !text.iter().all(ok) {
+    let literal = text.first() == Some(&b'[');
+    let port = if literal { port.strip_prefix(b"]") } else { Some(port) };
+    let ok = |byte: &u8| {
+        byte.is_ascii_alphanumeric()
+            || matches!(byte, b'.' | b'-' | b'_' | b'~' | b'%')
+            || (literal && *byte == b':')
+    };
+    if host.is_empty() || !host.iter().all(ok) {
         return Err(malformed("the host is empty or has characters that no host has"));
     }
-    Ok(())
+    match port {
+        Some([]) => Ok(()),
+        Some([b':', digits @ ..]) if digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit) => Ok(()),
+        Some([..]) | None => Err(malformed("what follows the host is no port")),
+    }
+}
+
+/// Splits before the first `mark`, if there is one.
+fn split_before(text: &[u8], mark: u8) -> (&[u8], &[u8]) {
+    text.split_at(memchr::memchr(mark, text).unwrap_or(text.len()))
 }
 
 // === impl Seen ===
@@ -208,7 +235,7 @@ impl Seen {
     fn look(&mut self, field: &Field, value: &[u8]) -> Result<(), Malformed> {
         match field.kind {
             Kind::Other | Kind::HopByHop | Kind::Te | Kind::KeepAlive | Kind::RetryAfter => {}
-            Kind::OutriggerReason | Kind::ContentType => {}
+            Kind::OutriggerReason | Kind::ContentType | Kind::TraceState => {}
             Kind::Host if self.host.is_some() => return Err(malformed("Host is repeated")),
             Kind::Host => {
                 if !value.is_empty() {
@@ -225,7 +252,7 @@ impl Seen {
             Kind::TransferEncoding if self.chunked => return Err(malformed("Transfer-Encoding is repeated")),
             Kind::TransferEncoding if value.eq_ignore_ascii_case(b"chunked") => self.chunked = true,
             Kind::TransferEncoding => return Err(malformed("the only transfer coding is a single chunked")),
-            Kind::Connection => self.look_at_connection(value),
+            Kind::Connection => self.look_at_connection(value)?,
             Kind::Upgrade => self.upgrade |= list(value).any(|token| !token.eq_ignore_ascii_case(b"h2c")),
             Kind::Expect => self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
             Kind::TraceParent => {
@@ -238,7 +265,11 @@ impl Seen {
         Ok(())
     }
 
-    fn look_at_connection(&mut self, value: &[u8]) {
+    fn look_at_connection(&mut self, value: &[u8]) -> Result<(), Malformed> {
+        self.connection_bytes += value.len();
+        if self.connection_bytes > CONNECTION_BYTES_MAX {
+            return Err(Malformed { fault: Fault::HeaderTooLarge, what: "Connection is over 1 KiB" });
+        }
         for token in list(value) {
             if token.eq_ignore_ascii_case(b"close") {
                 self.close = true;
@@ -250,6 +281,7 @@ impl Seen {
                 self.connection_names = true;
             }
         }
+        Ok(())
     }
 
     /// RFC 9112 section 6.3, for requests.
@@ -286,7 +318,7 @@ pub fn upstream_request(
     let authority = parsed.target.authority.of_bytes(head);
     let host = if authority.is_empty() { own_host.as_bytes() } else { authority };
     let mut writer = FieldWriter::new(head, false);
-    let mut host_written = false;
+    let (mut host_written, mut upgrade_written) = (false, false);
     for field in fields {
         if field.kind == Kind::Host {
             if parsed.target.absolute || authority.is_empty() {
@@ -297,10 +329,18 @@ pub fn upstream_request(
             }
             host_written = true;
         } else if passes(parsed, head, fields, field) {
-            writer.keep(field, out);
+            if plain_framing(field, head) {
+                writer.keep(field, out);
+            } else {
+                writer.flush(out);
+                framing_line(parsed, field, head, out);
+            }
         } else if field.kind == Kind::Upgrade && parsed.upgrade {
-            writer.flush(out);
-            upgrade_lines(field.value.of_bytes(head), out);
+            if !upgrade_written {
+                writer.flush(out);
+                upgrade_lines(head, fields, out);
+            }
+            upgrade_written = true;
         } else if field.kind == Kind::Te && list(field.value.of_bytes(head)).any(is_trailers) {
             writer.flush(out);
             line(field.name.of_bytes(head), b"trailers", out);
@@ -327,6 +367,8 @@ fn passes(parsed: &Parsed, head: &[u8], fields: &[Field], field: &Field) -> bool
         | Kind::Upgrade
         | Kind::TraceParent
         | Kind::Host => false,
+        // The state belongs to the trace it came with (Trace Context section 3.3.1).
+        Kind::TraceState => parsed.trace.is_some(),
         Kind::Other
         | Kind::ContentLength
         | Kind::TransferEncoding
@@ -337,12 +379,30 @@ fn passes(parsed: &Parsed, head: &[u8], fields: &[Field], field: &Field) -> bool
         | Kind::OutriggerReason
         | Kind::ContentType => true,
     };
-    // Fields that frame the message can't be disowned by naming them in `Connection`.
-    let framing = matches!(field.kind, Kind::ContentLength | Kind::TransferEncoding);
+    // Fields that say when and how a body comes can't be disowned by naming them in `Connection`.
+    let framing = matches!(field.kind, Kind::ContentLength | Kind::TransferEncoding | Kind::Expect);
     kind_ok
         && (framing
             || !parsed.connection_names
             || !write::named_by_connection(head, fields, field.name.of_bytes(head)))
+}
+
+/// Whether a field that frames the body, if this is one, is spelled as everyone spells it.
+fn plain_framing(field: &Field, head: &[u8]) -> bool {
+    match field.value.of_bytes(head) {
+        [b'0', _, ..] if field.kind == Kind::ContentLength => false,
+        coding if field.kind == Kind::TransferEncoding => coding == b"chunked",
+        [..] => true,
+    }
+}
+
+/// `0005` and `cHunked` leave as `5` and `chunked`: the next reader may be less able.
+fn framing_line(parsed: &Parsed, field: &Field, head: &[u8], out: &mut BytesMut) {
+    let name = field.name.of_bytes(head);
+    match parsed.framing {
+        Framing::Length(length) => line(name, itoa::Buffer::new().format(length).as_bytes(), out),
+        Framing::None | Framing::Chunked | Framing::UntilClose => line(name, b"chunked", out),
+    }
 }
 
 fn is_trailers(token: &[u8]) -> bool {
@@ -357,10 +417,12 @@ fn line(name: &[u8], value: &[u8], out: &mut BytesMut) {
 }
 
 /// `h2c` would leave the mesh on a connection we no longer read; every other protocol is passed on.
-fn upgrade_lines(value: &[u8], out: &mut BytesMut) {
+fn upgrade_lines(head: &[u8], fields: &[Field], out: &mut BytesMut) {
     out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: ");
     let mut first = true;
-    for token in list(value).filter(|token| !token.eq_ignore_ascii_case(b"h2c")) {
+    let upgrades = fields.iter().filter(|field| field.kind == Kind::Upgrade);
+    let protocols = upgrades.flat_map(|field| list(field.value.of_bytes(head)));
+    for token in protocols.filter(|token| !token.eq_ignore_ascii_case(b"h2c")) {
         if !first {
             out.extend_from_slice(b", ");
         }

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 
 use crate::head::{Framing, Method, Version};
 
-use super::field::{Field, Kind, Range, list};
+use super::field::{CONNECTION_BYTES_MAX, Field, Kind, Range, list};
 use super::request::parse_length;
 use super::write::{self, FieldWriter};
 use super::{BodyEncoder, HEAD_BYTES_MAX, HEAD_FIELDS_MAX};
@@ -36,6 +36,8 @@ pub struct ResponseHead {
     /// `Content-Type: text/event-stream`: it has no end worth waiting for.
     pub event_stream: bool,
     phrase: Range,
+    /// The length it states, be there a body or not.
+    announced: Option<u64>,
     folded: bool,
     connection_names: bool,
 }
@@ -48,6 +50,7 @@ struct Seen {
     close: bool,
     keep_alive: bool,
     connection_names: bool,
+    connection_bytes: usize,
     idle_hint: Option<Duration>,
     retry_after: Option<Range>,
     reason: Option<Range>,
@@ -102,20 +105,35 @@ fn attempt(
     }
     let status = response.code.unwrap_or_default();
     let http10 = response.version == Some(0);
+    if status < 100 {
+        return Err("the status is below 100");
+    }
+    if http10 && seen.chunked {
+        return Err("HTTP/1.0 has no transfer codings");
+    }
     let framing = seen.framing(status, method)?;
+    // A service that announces a body where there is none may well send it.
+    let stray_body = never_has_body(status) && (seen.chunked || seen.length.is_some_and(|length| length > 0));
+    let closes = framing == Framing::UntilClose || stray_body || seen.close;
     Ok(Some(ResponseHead {
         length,
         status,
         framing,
-        keep_alive: framing != Framing::UntilClose && !seen.close && (!http10 || seen.keep_alive),
+        keep_alive: !closes && (!http10 || seen.keep_alive),
         idle_hint: seen.idle_hint,
         retry_after: seen.retry_after,
         reason: seen.reason,
         event_stream: seen.event_stream,
         phrase: response.reason.map_or(Range::default(), |phrase| phrase_range(phrase, bytes)),
+        announced: seen.length,
         folded,
         connection_names: seen.connection_names,
     }))
+}
+
+/// Statuses whose answers have no body, nor a field that announces one (RFC 9112 section 6).
+const fn never_has_body(status: u16) -> bool {
+    matches!(status, 100..200 | 204)
 }
 
 /// The tokeniser hands out a constant for an empty phrase, which lies outside the buffer.
@@ -143,6 +161,10 @@ impl Seen {
             }
             Kind::TransferEncoding => self.chunked = true,
             Kind::Connection => {
+                self.connection_bytes += value.len();
+                if self.connection_bytes > CONNECTION_BYTES_MAX {
+                    return Err("Connection is over 1 KiB");
+                }
                 for token in list(value) {
                     if token.eq_ignore_ascii_case(b"close") {
                         self.close = true;
@@ -163,7 +185,7 @@ impl Seen {
                     .is_some_and(|front| front.eq_ignore_ascii_case(EVENT_STREAM));
             }
             Kind::Other | Kind::HopByHop | Kind::Host | Kind::Te | Kind::Upgrade | Kind::Expect => {}
-            Kind::TraceParent | Kind::IdempotencyKey | Kind::Precondition => {}
+            Kind::TraceParent | Kind::TraceState | Kind::IdempotencyKey | Kind::Precondition => {}
         }
         Ok(())
     }
@@ -173,7 +195,8 @@ impl Seen {
         if self.chunked && self.length.is_some() {
             return Err("Content-Length and Transfer-Encoding contradict each other");
         }
-        if method == Method::Head || matches!(status, 100..200 | 204 | 304) {
+        let tunnel = method == Method::Connect && matches!(status, 200..300);
+        if method == Method::Head || never_has_body(status) || status == 304 || tunnel {
             return Ok(Framing::None);
         }
         Ok(match (self.chunked, self.length) {
@@ -201,9 +224,22 @@ pub struct ClientSide {
     pub keep_alive: bool,
 }
 
+// === impl ResponseHead ===
+
+impl ResponseHead {
+    /// Whether a client of this version can tell the end of the body without the end of its
+    /// connection.
+    pub fn ends_by_itself(&self, client: Version) -> bool {
+        match self.framing {
+            Framing::None | Framing::Length(_) => true,
+            Framing::Chunked | Framing::UntilClose => client == Version::Http11,
+        }
+    }
+}
+
 /// Writes the head towards the application and says how the body is to be written.
-/// With a body that lasts until the end of a connection and a client that can't be told its end
-/// otherwise, the caller must not use the client's connection again.
+/// Unless the body [ends by itself](ResponseHead::ends_by_itself), the caller must not use the
+/// client's connection again.
 pub fn client_response(
     parsed: &ResponseHead,
     head: &[u8],
@@ -211,7 +247,6 @@ pub fn client_response(
     client: ClientSide,
     out: &mut BytesMut,
 ) -> BodyEncoder {
-    let body = parsed.framing != Framing::None;
     let rechunk = parsed.framing == Framing::UntilClose && client.version == Version::Http11;
     let unchunk = parsed.framing == Framing::Chunked && client.version == Version::Http10;
     status_line(parsed, head, out);
@@ -221,15 +256,16 @@ pub fn client_response(
         let passes = match field.kind {
             Kind::HopByHop | Kind::Connection | Kind::KeepAlive | Kind::Te => false,
             Kind::Upgrade => parsed.status == 101 || parsed.status == 426,
+            Kind::ContentLength | Kind::TransferEncoding if never_has_body(parsed.status) => false,
             Kind::ContentLength => {
                 lengths += 1;
                 lengths == 1
             }
-            Kind::TransferEncoding => !unchunk,
+            Kind::TransferEncoding => client.version == Version::Http11,
             Kind::OutriggerReason => {
                 writer.flush(out);
                 out.extend_from_slice(b"outrigger-upstream-reason: ");
-                out.extend_from_slice(field.value.of_bytes(head));
+                write::write_unfolded(field.value.of_bytes(head), out);
                 out.extend_from_slice(b"\r\n");
                 false
             }
@@ -237,6 +273,7 @@ pub fn client_response(
             | Kind::Host
             | Kind::Expect
             | Kind::TraceParent
+            | Kind::TraceState
             | Kind::IdempotencyKey
             | Kind::Precondition
             | Kind::RetryAfter
@@ -256,7 +293,7 @@ pub fn client_response(
         }
     }
     writer.flush(out);
-    if rechunk && body {
+    if rechunk {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     connection_line(parsed, client, out);
@@ -277,19 +314,14 @@ fn status_line(parsed: &ResponseHead, head: &[u8], out: &mut BytesMut) {
 fn length_line(parsed: &ResponseHead, field: &Field, head: &[u8], out: &mut BytesMut) {
     out.extend_from_slice(field.name.of_bytes(head));
     out.extend_from_slice(b": ");
-    if let Framing::Length(length) = parsed.framing {
-        write::decimal(length, out);
-    } else {
-        let value = field.value.of_bytes(head);
-        out.extend_from_slice(list(value).next().unwrap_or(value));
-    }
+    write::decimal(parsed.announced.unwrap_or_default(), out);
     out.extend_from_slice(b"\r\n");
 }
 
 fn connection_line(parsed: &ResponseHead, client: ClientSide, out: &mut BytesMut) {
     if parsed.status == 101 {
         out.extend_from_slice(b"Connection: Upgrade\r\n");
-    } else if parsed.status >= 200 && !client.keep_alive {
+    } else if parsed.status >= 200 && !(client.keep_alive && parsed.ends_by_itself(client.version)) {
         out.extend_from_slice(b"Connection: close\r\n");
     } else if parsed.status >= 200 && client.version == Version::Http10 {
         out.extend_from_slice(b"Connection: keep-alive\r\n");

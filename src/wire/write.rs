@@ -59,7 +59,7 @@ impl<'a> FieldWriter<'a> {
 }
 
 /// Writes a value whose obsolete line folds (RFC 9112 section 5.2) become one space each.
-fn write_unfolded(value: &[u8], out: &mut BytesMut) {
+pub(super) fn write_unfolded(value: &[u8], out: &mut BytesMut) {
     let mut rest = value;
     while let Some(fold) = memchr::memchr2(b'\r', b'\n', rest) {
         out.extend_from_slice(rest[..fold].trim_ascii_end());
@@ -74,7 +74,10 @@ pub(super) fn request_line(method: &[u8], target: &Target, head: &[u8], out: &mu
     out.extend_from_slice(method);
     out.extend_from_slice(b" ");
     let path = target.path.of_bytes(head);
-    if !path.starts_with(b"/") && path != b"*" {
+    if path.is_empty() && method == b"OPTIONS" {
+        // `OPTIONS http://host` asks the server, not its root (RFC 9112 section 3.2.4).
+        out.extend_from_slice(b"*");
+    } else if !path.starts_with(b"/") && path != b"*" {
         // `http://host?query` has an empty path, which origin form spells `/`.
         out.extend_from_slice(b"/");
     }
@@ -109,19 +112,32 @@ pub(super) fn chunk(content: &[u8], out: &mut BytesMut) {
 /// Writes the last chunk and those trailer fields that may be passed on.
 pub(super) fn last_chunk(trailers: &[u8], out: &mut BytesMut) -> Result<(), ChunkError> {
     out.extend_from_slice(b"0\r\n");
-    if trailers.len() > LINE_END.len() {
-        let mut fields = [httparse::EMPTY_HEADER; TRAILER_FIELDS_MAX];
-        let parsed = httparse::parse_headers(trailers, &mut fields).map_err(|_| ChunkError::BadTrailers)?;
-        let httparse::Status::Complete((_, fields)) = parsed else { return Err(ChunkError::BadTrailers) };
-        for field in fields.iter().filter(|field| may_trail(field.name.as_bytes())) {
-            out.extend_from_slice(field.name.as_bytes());
+    each_trailer(trailers, |name, value| {
+        if may_trail(name) {
+            out.extend_from_slice(name);
             out.extend_from_slice(SEPARATOR);
-            out.extend_from_slice(field.value);
+            out.extend_from_slice(value);
             out.extend_from_slice(LINE_END);
         }
-    }
+    })?;
     out.extend_from_slice(LINE_END);
     Ok(())
+}
+
+/// Calls `visit` with the name and value of each trailer field, once all of them were found in order.
+/// `trailers` ends with the blank line, or is empty.
+pub(super) fn each_trailer(trailers: &[u8], mut visit: impl FnMut(&[u8], &[u8])) -> Result<(), ChunkError> {
+    if trailers.len() <= LINE_END.len() {
+        return Ok(());
+    }
+    let mut slots = [httparse::EMPTY_HEADER; TRAILER_FIELDS_MAX];
+    match httparse::parse_headers(trailers, &mut slots) {
+        Ok(httparse::Status::Complete((length, fields))) if length == trailers.len() => {
+            fields.iter().for_each(|field| visit(field.name.as_bytes(), field.value));
+            Ok(())
+        }
+        Ok(_) | Err(_) => Err(ChunkError::BadTrailers),
+    }
 }
 
 /// Most trailer fields of a chunked body.
@@ -139,7 +155,8 @@ fn may_trail(name: &[u8]) -> bool {
         | Kind::Upgrade
         | Kind::Expect
         | Kind::KeepAlive
-        | Kind::TraceParent => false,
+        | Kind::TraceParent
+        | Kind::TraceState => false,
         Kind::Other
         | Kind::IdempotencyKey
         | Kind::Precondition

@@ -45,7 +45,74 @@ fn naming_the_length_in_connection_does_not_remove_it() {
 fn an_absolute_target_wins_over_host_and_leaves_in_origin_form() {
     let head = "GET http://shop:81/a?b=/c HTTP/1.1\r\nHost: other\r\nA: b\r\n\r\n";
     assert_eq!(forwarded(head), "GET /a?b=/c HTTP/1.1\r\nHost: shop:81\r\nA: b\r\n\r\n");
-    assert_eq!(forwarded("GET http://shop?x HTTP/1.1\r\n\r\n"), "GET /?x HTTP/1.1\r\nHost: shop\r\n\r\n");
+    assert_eq!(forwarded("GET http://shop?x HTTP/1.0\r\n\r\n"), "GET /?x HTTP/1.1\r\nHost: shop\r\n\r\n");
+}
+
+#[test]
+fn asking_the_server_itself_leaves_as_a_star() {
+    let head = "OPTIONS http://shop HTTP/1.1\r\nHost: shop\r\n\r\n";
+    assert_eq!(forwarded(head), "OPTIONS * HTTP/1.1\r\nHost: shop\r\n\r\n");
+    assert!(parse(b"GET * HTTP/1.1\r\nHost: x\r\n\r\n").is_err(), "only OPTIONS asks the server itself");
+}
+
+#[test]
+fn fields_that_frame_the_body_leave_in_their_plainest_form() {
+    assert_eq!(
+        forwarded("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0005\r\n\r\n"),
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n"
+    );
+    assert_eq!(
+        forwarded("POST / HTTP/1.1\r\nHost: x\r\ntransfer-encoding:\tcHunKed \r\n\r\n"),
+        "POST / HTTP/1.1\r\nHost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    );
+}
+
+#[test]
+fn a_body_that_is_waited_for_cannot_be_disowned() {
+    let head = "POST / HTTP/1.1\r\nHost: x\r\nConnection: expect, host\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+    assert_eq!(
+        forwarded(head),
+        "POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    );
+}
+
+#[test]
+fn a_tunnel_has_no_body_and_needs_no_host_field() {
+    for body in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+        let head = format!("CONNECT shop:443 HTTP/1.1\r\nHost: shop:443\r\n{body}\r\n\r\n");
+        assert!(parse(head.as_bytes()).is_err(), "{body} could be the tunnel's first bytes");
+    }
+    for head in
+        ["CONNECT shop:443 HTTP/1.1\r\n\r\n", "CONNECT shop:443 HTTP/1.1\r\nContent-Length: 0\r\n\r\n"]
+    {
+        assert!(parse(head.as_bytes()).expect("valid").is_some());
+    }
+}
+
+#[test]
+fn a_state_without_its_trace_stays_here() {
+    let state = "tracestate: a=b\r\n";
+    let parent = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";
+    let with = format!("GET / HTTP/1.1\r\nHost: x\r\n{parent}{state}\r\n");
+    assert_eq!(forwarded(&with), format!("GET / HTTP/1.1\r\nHost: x\r\n{state}\r\n"));
+    let without = format!("GET / HTTP/1.1\r\nHost: x\r\n{state}\r\n");
+    assert_eq!(forwarded(&without), "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+}
+
+#[test]
+fn repeated_upgrades_leave_as_one() {
+    let head = "GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\nUpgrade: websocket\r\nUpgrade: foo/2\r\n\r\n";
+    assert_eq!(
+        forwarded(head),
+        "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket, foo/2\r\n\r\n"
+    );
+}
+
+#[test]
+fn a_connection_field_of_endless_names_is_refused() {
+    let names = "a,".repeat(CONNECTION_BYTES_MAX);
+    let head = format!("GET / HTTP/1.1\r\nHost: x\r\nConnection: {names}\r\n\r\n");
+    assert_eq!(parse(head.as_bytes()).err().map(|no| no.fault), Some(Fault::HeaderTooLarge));
 }
 
 #[test]
@@ -105,6 +172,26 @@ fn heads_that_can_be_read_two_ways_are_refused() {
         "GET / HTTP/2.0\r\nHost: x\r\n\r\n",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         "GET x HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET http://x/ HTTP/1.1\r\n\r\n",
+        "GET http:///a HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET http://:80/ HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET http://x#@y/ HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET http://x\\@y/ HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET http://x:80:81/ HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x:80:81\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x:y\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: [::1]y\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x]:80\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x, y\r\n\r\n",
+        "CONNECT / HTTP/1.1\r\nHost: x\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked,\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding:\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: \u{b}chunked\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5 5\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0x5\r\n\r\n",
         "GET ftp://x/ HTTP/1.1\r\nHost: x\r\n\r\n",
         "\u{16}\u{3}\u{1}\u{2}",
     ] {

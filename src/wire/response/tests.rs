@@ -94,6 +94,94 @@ fn no_body_follows_head_204_and_304_though_they_announce_a_length() {
 }
 
 #[test]
+fn an_answer_that_never_has_a_body_announces_none() {
+    for status in ["103 x", "204 x"] {
+        for announced in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+            let head = format!("HTTP/1.1 {status}\r\n{announced}\r\nA: b\r\n\r\n");
+            assert_eq!(forwarded(&head, NEW).0, format!("HTTP/1.1 {status}\r\nA: b\r\n\r\n"));
+            let parsed = parse(&head).expect("valid").expect("whole");
+            assert_eq!(
+                (parsed.framing, parsed.keep_alive),
+                (Framing::None, false),
+                "the body may still come"
+            );
+        }
+    }
+    assert!(parse("HTTP/1.1 204 x\r\nContent-Length: 0\r\n\r\n").expect("valid").expect("whole").keep_alive);
+}
+
+#[test]
+fn an_answer_to_head_keeps_its_coding_for_clients_that_know_it() {
+    let head = "HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut fields = Vec::new();
+    let parsed = parse_response(head.as_bytes(), Method::Head, &mut fields).expect("valid").expect("whole");
+    for (client, left) in [(NEW, head), (OLD, "HTTP/1.1 200 x\r\nConnection: close\r\n\r\n")] {
+        let mut out = BytesMut::new();
+        let encoder = client_response(&parsed, head.as_bytes(), &fields, client, &mut out);
+        assert_eq!((std::str::from_utf8(&out), encoder), (Ok(left), BodyEncoder::Plain));
+    }
+}
+
+#[test]
+fn an_old_client_that_stays_is_told_of_a_body_without_length() {
+    let stays = ClientSide { version: Version::Http10, keep_alive: true };
+    let parsed =
+        parse("HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n").expect("valid").expect("whole");
+    assert!(!parsed.ends_by_itself(Version::Http10) && parsed.ends_by_itself(Version::Http11));
+    assert_eq!(
+        forwarded("HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n", stays).0,
+        "HTTP/1.1 200 x\r\nConnection: close\r\n\r\n"
+    );
+    assert_eq!(
+        forwarded("HTTP/1.1 200 x\r\nContent-Length: 1\r\n\r\n", stays).0,
+        "HTTP/1.1 200 x\r\nContent-Length: 1\r\nConnection: keep-alive\r\n\r\n"
+    );
+}
+
+#[test]
+fn what_two_readers_could_read_differently_is_refused() {
+    for bad in [
+        "HTTP/1.1 099 x\r\n\r\n",
+        "HTTP/1.1 000 x\r\n\r\n",
+        "HTTP/1.1 2000 x\r\n\r\n",
+        "HTTP/1.0 200 x\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
+        "HTTP/1.1 200 x\r\nTransfer-Encoding: chunked,\r\n gzip\r\n\r\n",
+        "HTTP/1.1 200 x\r\nContent-Length: 5,\r\n 6\r\n\r\n",
+        "HTTP/1.1 200 x\r\nContent-Length: 5\r\n 6\r\n\r\n",
+        "HTTP/1.1 200 x\r\nContent-Length: 5,\r\n\r\n",
+        "HTTP/1.1 200 x\r\nContent-Length : 5\r\n\r\n",
+        "HTTP/1.1 200 x\r\n Content-Length: 5\r\n\r\n",
+        "HTTP/1.1 200 x\r\nA: b\rc\r\n\r\n",
+    ] {
+        assert!(parse(bad).is_err(), "{bad:?}");
+    }
+    let names = format!("HTTP/1.1 200 x\r\nConnection: {}\r\n\r\n", "a,".repeat(CONNECTION_BYTES_MAX));
+    assert!(parse(&names).is_err());
+}
+
+#[test]
+fn a_field_called_close_is_not_mistaken_for_one_of_ours() {
+    let head = "HTTP/1.1 200 OK\r\nClose: 1\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(forwarded(head, NEW).0, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+}
+
+#[test]
+fn an_answer_to_connect_opens_a_tunnel_and_has_no_body() {
+    let head = b"HTTP/1.1 200 x\r\nContent-Length: 5\r\n\r\n";
+    let parsed = parse_response(head, Method::Connect, &mut Vec::new()).expect("valid").expect("whole");
+    assert_eq!(parsed.framing, Framing::None);
+}
+
+#[test]
+fn a_folded_reason_leaves_on_one_line() {
+    let head = "HTTP/1.1 503 x\r\noutrigger-reason: a\r\n b\r\nContent-Length: 0\r\n\r\n";
+    let left = "HTTP/1.1 503 x\r\noutrigger-upstream-reason: a b\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(forwarded(head, NEW).0, left);
+}
+
+#[test]
 fn another_sidecars_reason_gets_another_name() {
     let head = "HTTP/1.1 503 x\r\noutrigger-reason: breaker_open\r\nContent-Length: 0\r\n\r\n";
     assert_eq!(

@@ -1,0 +1,58 @@
+//! Listening sockets.
+//!
+//! In: an address. Out: one socket per worker, so that the kernel spreads connections and no lock is
+//! shared; or an error that names the address.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections the kernel holds for us until they are accepted.
+const BACKLOG: i32 = 4096;
+
+/// One listening socket per worker on `address`; a port of 0 becomes the same real port for all.
+///
+/// # Errors
+/// When the address is taken, by another instance of this program too, or is not this host's.
+pub fn listen(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+    // Without SO_REUSEPORT first: with it, a second instance would silently take half the calls.
+    drop(bind(address, false)?);
+    let first = bind(address, true)?;
+    let address = first.local_addr()?;
+    let mut sockets = vec![first];
+    for _ in 1..workers {
+        sockets.push(bind(address, true)?);
+    }
+    Ok(sockets)
+}
+
+/// The same on an address where this process listens already: the sockets before are to be closed.
+///
+/// # Errors
+/// As [`listen`].
+pub fn listen_again(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+    (0..workers).map(|_| bind(address, true)).collect()
+}
+
+/// One listening socket that nobody shares.
+///
+/// # Errors
+/// As [`listen`].
+pub fn listen_alone(address: SocketAddr) -> io::Result<TcpListener> {
+    bind(address, false)
+}
+
+fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Connections of an earlier run in TIME_WAIT must not keep the port.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(reuse_port)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,274 @@
+//! Puts the parts together and takes them apart again: one process from start to end.
+//!
+//! In: a path to a configuration. Out: an exit code. The main thread is the control thread: signals,
+//! reloads, the admin API and name lookups run on it; calls never do.
+
+mod listeners;
+mod reload;
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+use tracing::{error, info, warn};
+
+use crate::admin::{self, Control, Status};
+use crate::config::{Config, Options, Watcher, load};
+use crate::drain::{Activity, Draining, Ending, Step};
+use crate::mesh::Mesh;
+use crate::telemetry::{AccessLogSender, Reports};
+use crate::upstream::discover::dns::Names;
+use crate::worker::{self, Order};
+
+use listeners::Listeners;
+use reload::Reloading;
+
+/// How often a process that is ending looks whether it may.
+const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Names that wait to be looked up. A full queue only delays: the next call asks again.
+const LOOKUPS_MAX: usize = 1024;
+
+/// The running workers, as the control thread sees them.
+#[derive(Debug, Clone)]
+struct Workers(Vec<mpsc::Sender<Order>>);
+
+/// What the control thread waits for.
+enum Event {
+    Changed,
+    Terminate,
+    Interrupt,
+    DrainAsked,
+}
+
+/// Runs the proxy until it is told to stop. Exit code 0 after a clean drain.
+pub fn run(path: &Path, options: &Options) -> ExitCode {
+    let descriptors = raise_descriptor_limit();
+    // Before the first load, so that no change falls between the two.
+    let watcher = Watcher::new(path);
+    let config = match load(path, options) {
+        Ok(config) => config,
+        Err(problems) => {
+            for problem in &problems {
+                error!("{problem}");
+            }
+            error!("{} problems; nothing was started", problems.len());
+            return ExitCode::FAILURE;
+        }
+    };
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    warn_of_descriptors(config.limits.connections, descriptors);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "no runtime for the control thread");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(control(path, options, Arc::new(config), watcher)) {
+        Ok(code) => code,
+        Err(error) => {
+            error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Raises the soft limit of open files to the hard one, as far as we may, and tells what it is now.
+/// The soft one is 1,024 on many hosts for the sake of programs that use `select`.
+fn raise_descriptor_limit() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    }
+}
+
+/// A call needs two descriptors: the application's connection and the service's.
+fn warn_of_descriptors(connections: usize, descriptors: Option<u64>) {
+    let needed = 2 * connections as u64;
+    if let Some(descriptors) = descriptors.filter(|have| *have < needed) {
+        warn!(
+            "limits.connections is {connections}, which may need {needed} file descriptors; the process has {descriptors}"
+        );
+    }
+}
+
+/// Starts everything, then waits for what happens.
+async fn control(
+    path: &Path,
+    options: &Options,
+    config: Arc<Config>,
+    mut watcher: Watcher,
+) -> io::Result<ExitCode> {
+    let mut signals = Signals::new()?;
+    let mut listeners = Listeners::open(&config)?;
+    let status = Arc::new(Status::new(version(&config)));
+    status.set_listeners(listeners.shown());
+    let (resolver, lookups) = mpsc::channel(LOOKUPS_MAX);
+    let names = Names::new(&config.dns_servers).map_err(io::Error::other)?;
+    let mesh =
+        Arc::new(Mesh::new(Arc::clone(&config), listeners.own(), resolver, names.search(), Instant::now()));
+    tokio::spawn(names.serve(lookups));
+    let (workers, reports) = start_workers(&mesh, &config)?;
+    let (drain, mut drain_asked) = mpsc::channel(1);
+    let control =
+        Control { mesh: Arc::clone(&mesh), reports: reports.clone(), status: Arc::clone(&status), drain };
+    for (listener, health_only) in listeners.take_admin() {
+        let router = if health_only { control.clone().health() } else { control.clone().admin() };
+        tokio::spawn(admin::serve(listener, router));
+    }
+    for (door, sockets) in listeners.take_doors() {
+        workers.listen(&door, sockets).await;
+    }
+    status.set_ready();
+    info!(
+        "{} with {} services on {} workers is ready",
+        config.service,
+        config.services.len(),
+        config.workers
+    );
+    let read_version = version(&config);
+    let mut reloading = Reloading { path, options, mesh, workers, status, listeners, read_version };
+    loop {
+        match signals.next(&mut watcher, &mut drain_asked).await {
+            Event::Changed => reloading.reload().await,
+            Event::Terminate | Event::DrainAsked => {
+                return Ok(reloading.end(Ending::Drain, &mut signals, &reports).await);
+            }
+            Event::Interrupt => return Ok(reloading.end(Ending::Close, &mut signals, &reports).await),
+        }
+    }
+}
+
+/// Starts the workers; they serve nothing until they are told where to listen.
+fn start_workers(mesh: &Arc<Mesh>, config: &Config) -> io::Result<(Workers, Reports)> {
+    let access_log = AccessLogSender::open(&config.access_log).map_err(|error| {
+        io::Error::new(error.kind(), format!("accessLog {:?}: {error}", config.access_log))
+    })?;
+    let (addresses, mailboxes): (Vec<_>, Vec<_>) = (0..config.workers).map(|_| worker::mailbox()).unzip();
+    let peers: Vec<_> = addresses.iter().map(|address| address.peer.clone()).collect();
+    for (index, mailbox) in mailboxes.into_iter().enumerate() {
+        worker::start(Arc::clone(mesh), index, peers.clone(), mailbox, access_log.clone())?;
+    }
+    let reports = Reports::new(addresses.iter().map(|address| address.reports.clone()).collect());
+    Ok((Workers(addresses.into_iter().map(|address| address.orders).collect()), reports))
+}
+
+/// A name for a configuration that changes whenever it does.
+fn version(config: &Config) -> String {
+    let mut hasher = DefaultHasher::new();
+    format!("{config:?}").hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+// === impl Workers ===
+
+impl Workers {
+    /// Tells every worker. One that is gone has said why itself.
+    async fn tell(&self, order: impl Fn() -> Order) {
+        for worker in &self.0 {
+            let _ = worker.send(order()).await;
+        }
+    }
+
+    /// Gives each worker its socket of one address.
+    async fn listen(&self, door: &crate::serve::Door, sockets: Vec<std::net::TcpListener>) {
+        for (worker, listener) in self.0.iter().zip(sockets) {
+            let _ = worker.send(Order::Listen { listener, door: door.clone() }).await;
+        }
+    }
+}
+
+// === impl Reloading ===
+
+impl Reloading<'_> {
+    /// Waits until the process may end. A second signal ends it at once.
+    async fn end(&self, ending: Ending, signals: &mut Signals, reports: &Reports) -> ExitCode {
+        self.status.set_draining();
+        let settings = self.mesh.snapshot().config.drain;
+        info!(?ending, quiet = ?settings.quiet, timeout = ?settings.timeout, "ending");
+        if ending == Ending::Close {
+            self.workers.tell(|| Order::Close).await;
+        }
+        let mut draining = Draining::new(ending, settings, Instant::now());
+        let code = loop {
+            tokio::select! { // Both arms are cancel-safe: signals are kept, a sleep starts anew.
+                () = signals.any() => {
+                    warn!("a second signal: ending now");
+                    break ExitCode::FAILURE;
+                }
+                () = sleep(DRAIN_LOOK_EVERY) => {}
+            }
+            match draining.look(activity(reports).await, Instant::now()) {
+                Step::Wait => {}
+                Step::Done => break ExitCode::SUCCESS,
+                Step::TimedOut => {
+                    warn!("drain.timeout is over with calls in flight: ending now");
+                    break ExitCode::FAILURE;
+                }
+            }
+        };
+        self.workers.tell(|| Order::Stop).await;
+        info!("ended");
+        code
+    }
+}
+
+async fn activity(reports: &Reports) -> Activity {
+    let reports = reports.collect().await;
+    Activity {
+        in_flight: reports.iter().map(|report| report.in_flight).sum(),
+        open: reports.iter().map(|report| report.open).sum(),
+        accepted: reports.iter().map(|report| report.accepted).sum(),
+    }
+}
+
+/// The signals that matter.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+// === impl Signals ===
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// What happens next.
+    async fn next(&mut self, watcher: &mut Watcher, drain_asked: &mut mpsc::Receiver<()>) -> Event {
+        tokio::select! { // Cancel-safe: signals and channels keep what was not taken; a change stays a change.
+            _ = self.terminate.recv() => Event::Terminate,
+            _ = self.interrupt.recv() => Event::Interrupt,
+            _ = self.hangup.recv() => Event::Changed,
+            () = watcher.changed() => Event::Changed,
+            Some(()) = drain_asked.recv() => Event::DrainAsked,
+        }
+    }
+
+    /// A signal to end, of either kind.
+    async fn any(&mut self) {
+        tokio::select! { // Cancel-safe, as above.
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

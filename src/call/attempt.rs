@@ -1,0 +1,272 @@
+//! One attempt: breaker, bulkhead, endpoint, connection, send, answer.
+//!
+//! In: a call. Out: the head of an answer with everything the attempt still holds, or the fault
+//! that ended it with how much the service may have seen.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::{Bulkhead as BulkheadSettings, Mode};
+use crate::error::{Fault, Sent};
+use crate::mesh::{LocalService, ServiceState};
+use crate::policy::{Ending, Entry, Refused, Verdict, verdict};
+use crate::telemetry::add_one;
+use crate::upstream::{Connection, Endpoint};
+use crate::wire::ResponseHead;
+
+use super::Call;
+use super::hold::{Hold, Place, Ticket, announce};
+
+/// The head of an answer, and what is held until its body ends.
+pub(super) struct Answer<'a> {
+    pub(super) head: ResponseHead,
+    pub(super) connection: Connection,
+    pub(super) hold: Hold<'a>,
+    /// When its head was read.
+    pub(super) at: Instant,
+    /// The head took longer than `slowCallDuration`.
+    pub(super) slow: bool,
+}
+
+/// Why an attempt has no answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Failed {
+    pub(super) fault: Fault,
+    /// How much the service may have seen.
+    pub(super) sent: Sent,
+    /// The connection had waited in the pool and ended before a byte of response.
+    pub(super) stale: bool,
+    /// For a reply of ours: when asking again makes sense.
+    pub(super) retry_after: Option<Duration>,
+    /// One clause with the numbers, for the reply.
+    pub(super) detail: Detail,
+}
+
+/// What to say besides the reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Detail {
+    /// The reason says it all.
+    None,
+    /// What was wrong with bytes that came in.
+    Text(&'static str),
+    /// The address that could not be reached.
+    Address(std::net::SocketAddr),
+}
+
+// === impl Failed ===
+
+impl Failed {
+    /// A refusal of ours, or the application's doing: the service saw nothing.
+    pub(super) fn local(fault: Fault) -> Self {
+        Self { fault, sent: Sent::No, stale: false, retry_after: None, detail: Detail::None }
+    }
+
+    fn refused(refused: Refused) -> Self {
+        Self { retry_after: Some(refused.retry_after), ..Self::local(Fault::BreakerOpen) }
+    }
+}
+
+// === impl Call ===
+
+impl<'p> Call<'p> {
+    /// One attempt, from the breaker's check to the head of the answer.
+    pub(super) async fn attempt(&mut self) -> Result<Answer<'p>, Failed> {
+        let plan = self.plan;
+        let state = plan.state();
+        let started = if self.record.attempts == 0 { self.record.started() } else { Instant::now() };
+        self.check_breaker(state, started)?;
+        let place = self.enter_bulkhead(started).await?;
+        let now = if self.record.queued.is_zero() { started } else { Instant::now() };
+        let mut hold = Hold { ticket: self.permit(state, now)?, in_flight: None, place };
+        let give_up = self.per_try_end(now);
+        let result = self.send(&mut hold, now, give_up).await;
+        self.record.attempts += 1;
+        add_one(&plan.service.stats.attempts);
+        match result {
+            Ok((head, connection, at)) => {
+                let took = at.saturating_duration_since(now);
+                plan.service.stats.attempt_duration.record(took);
+                let slow = slow_after(state, plan.policy()).is_some_and(|limit| took > limit);
+                Ok(Answer { head, connection, hold, at, slow })
+            }
+            Err(failed) => {
+                self.judge_failure(&mut hold, &failed, now);
+                Err(failed)
+            }
+        }
+    }
+
+    /// For a tunnel: the breaker's permit, and no place in the bulkhead.
+    pub(super) fn permit_only(&self, now: Instant) -> Result<Hold<'p>, Failed> {
+        let state = self.plan.state();
+        self.check_breaker(state, now)?;
+        Ok(Hold { ticket: self.permit(state, now)?, in_flight: None, place: None })
+    }
+
+    /// The breaker's word before any wait.
+    fn check_breaker(&self, state: &ServiceState, now: Instant) -> Result<(), Failed> {
+        let Some(breaker) = &state.breaker else { return Ok(()) };
+        breaker.check(now).map_err(|refused| {
+            if let Some(transition) = &refused.transition {
+                announce(state, transition);
+            }
+            Failed::refused(refused)
+        })
+    }
+
+    /// The breaker's permit for this attempt.
+    fn permit(&self, state: &'p ServiceState, now: Instant) -> Result<Ticket<'p>, Failed> {
+        let Some(breaker) = &state.breaker else { return Ok(Ticket::new(state, None)) };
+        match breaker.permit(now) {
+            Ok(permit) => {
+                if permit.would_refuse {
+                    add_one(&self.plan.service.stats.observed);
+                }
+                Ok(Ticket::new(state, Some(permit)))
+            }
+            Err(refused) => {
+                if let Some(transition) = &refused.transition {
+                    announce(state, transition);
+                }
+                Err(Failed::refused(refused))
+            }
+        }
+    }
+
+    /// A place in the bulkhead, after a wait if need be.
+    async fn enter_bulkhead(&mut self, now: Instant) -> Result<Option<Place<'p>>, Failed> {
+        let plan = self.plan;
+        let service: &'p LocalService = &plan.service;
+        let (Some(bulkhead), Some(settings)) = (&service.state.bulkhead, &plan.policy().bulkhead) else {
+            return Ok(None);
+        };
+        let refuse = |fault| {
+            add_one(&service.stats.bulkhead_refused);
+            Failed::local(fault)
+        };
+        match bulkhead.try_enter() {
+            Entry::Admitted => Ok(Some(Place(bulkhead))),
+            Entry::MustWait | Entry::Full if settings.mode == Mode::Observe => {
+                add_one(&service.stats.observed);
+                bulkhead.enter_over();
+                Ok(Some(Place(bulkhead)))
+            }
+            Entry::Full => Err(refuse(Fault::BulkheadFull)),
+            Entry::MustWait => match self.wait_for_place(settings, now).await {
+                Ok(place) => Ok(Some(place)),
+                Err(fault @ (Fault::BulkheadFull | Fault::BulkheadTimeout)) => Err(refuse(fault)),
+                Err(Fault::BreakerOpen) => {
+                    // It knows when to come back.
+                    self.check_breaker(&service.state, Instant::now())?;
+                    Err(Failed::local(Fault::BreakerOpen))
+                }
+                Err(fault) => Err(Failed::local(fault)),
+            },
+        }
+    }
+
+    async fn wait_for_place(
+        &mut self,
+        settings: &BulkheadSettings,
+        now: Instant,
+    ) -> Result<Place<'p>, Fault> {
+        let plan = self.plan;
+        let state = plan.state();
+        let Some(bulkhead) = &state.bulkhead else { return Err(Fault::BulkheadFull) };
+        let mut waiting = bulkhead.wait().map_err(|_| Fault::BulkheadFull)?;
+        let queue_end = now + settings.max_wait;
+        let until = self.deadline.map_or(queue_end, |deadline| deadline.min(queue_end));
+        let end_is_gone = self.head.half_close_ends();
+        let waited =
+            self.client.watching(end_is_gone, Some(until), std::future::poll_fn(|cx| waiting.poll(cx))).await;
+        let ended = Instant::now();
+        self.record.queued += ended.saturating_duration_since(now).max(Duration::from_nanos(1));
+        match waited {
+            Ok(Ok(())) => Ok(Place(bulkhead)),
+            // The breaker opened meanwhile; forced or not, it is the breaker that refuses.
+            Ok(Err(_)) => Err(Fault::BreakerOpen),
+            Err(Fault::DeadlineExceeded) if until == queue_end => Err(Fault::BulkheadTimeout),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// When this attempt must have its answer, whatever the call's deadline says.
+    pub(super) fn per_try_end(&self, now: Instant) -> Option<Instant> {
+        let retries = self.plan.policy().retries.as_ref()?;
+        retries.per_try_timeout.map(|limit| now + limit)
+    }
+
+    /// Endpoint, connection, request, head of the answer.
+    async fn send(
+        &mut self,
+        hold: &mut Hold<'p>,
+        now: Instant,
+        give_up: Option<Instant>,
+    ) -> Result<(ResponseHead, Connection, Instant), Failed> {
+        let mut connection = self.connect(hold, now, give_up).await?;
+        self.upload.set_span(self.local.random_id());
+        match self.exchange(&mut connection, give_up).await {
+            Ok(head) => Ok((head, connection, Instant::now())),
+            Err(mut failed) => {
+                let address = connection.address;
+                failed.stale = connection.reused
+                    && failed.fault == Fault::ResetBeforeResponse
+                    && failed.sent != Sent::Yes;
+                if failed.stale {
+                    self.plan.service.pools.clear(address);
+                } else if failed.fault == Fault::ResetBeforeResponse
+                    && let Some(in_flight) = &hold.in_flight
+                {
+                    in_flight.endpoint().penalty.failed(Instant::now());
+                }
+                self.avoid = Some(address);
+                Err(failed)
+            }
+        }
+    }
+
+    /// What a failed attempt says of the service.
+    fn judge_failure(&self, hold: &mut Hold<'p>, failed: &Failed, started: Instant) {
+        let Some(settings) = &self.plan.policy().circuit_breaker else { return };
+        // A pooled connection that the service closed while it idled says nothing about its health.
+        let now = Instant::now();
+        let neutral =
+            failed.stale || failed.fault == Fault::RequestTimeout || self.is_one_endpoints_fault(failed, now);
+        let ending = if failed.fault == Fault::ClientCancelled {
+            Ending::ClientGone
+        } else {
+            Ending::Fault(failed.fault)
+        };
+        let verdict = if neutral { Verdict::Neutral } else { verdict(&settings.fail_on, ending) };
+        let slow = now.saturating_duration_since(started) > settings.trip.slow_call_duration;
+        hold.ticket.judge(self.local, verdict, slow && verdict == Verdict::Failure, now);
+    }
+
+    /// A status that is a failure is one however the body fares; any other waits for the body's end.
+    pub(super) fn judge_answer(&self, answer: &mut Answer<'p>) {
+        let Some(settings) = &self.plan.policy().circuit_breaker else { return };
+        let verdict = verdict(&settings.fail_on, Ending::Status(answer.head.status));
+        if verdict == Verdict::Failure {
+            answer.hold.ticket.judge(self.local, verdict, answer.slow, answer.at);
+        }
+    }
+
+    /// Whether one endpoint failed to connect or hung up while the service has others left: that
+    /// endpoint is chosen last from now on, and the service as a whole is not to blame.
+    fn is_one_endpoints_fault(&self, failed: &Failed, now: Instant) -> bool {
+        matches!(failed.fault, Fault::ConnectFailed | Fault::ConnectTimeout | Fault::ResetBeforeResponse)
+            && self.plan.service.state.endpoints.peek().is_some_and(|list| {
+                let well = |endpoint: &&Arc<Endpoint>| {
+                    Some(endpoint.address) != self.avoid && !endpoint.penalty.is_penalised(now)
+                };
+                list.endpoints.iter().find(well).is_some()
+            })
+    }
+}
+
+fn slow_after(state: &ServiceState, policy: &crate::config::Policy) -> Option<Duration> {
+    state.breaker.as_ref()?;
+    policy.circuit_breaker.as_ref().map(|settings| settings.trip.slow_call_duration)
+}

@@ -1,0 +1,120 @@
+//! From a service to a connection: endpoint, pool, dial.
+//!
+//! In: what the service's addresses are, and where the last attempt failed. Out: a connection to
+//! one of them. An address that can't be reached is passed over for the next one: nothing of the
+//! request was sent, so that costs neither a retry nor a vote while another is left.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::error::{Fault, Sent};
+use crate::policy::choose;
+use crate::telemetry::{Gauge, add_one};
+use crate::upstream::{Connection, EndpointList, InFlight, connect};
+
+use super::Call;
+use super::attempt::{Detail, Failed};
+use super::hold::Hold;
+
+/// Most addresses dialled in one attempt. With more, the retry policy has its say in between.
+const DIALS_MAX: usize = 4;
+
+impl<'p> Call<'p> {
+    /// A connection to an endpoint of the service, counted in `hold`.
+    pub(super) async fn connect(
+        &mut self,
+        hold: &mut Hold<'p>,
+        now: Instant,
+        give_up: Option<Instant>,
+    ) -> Result<Connection, Failed> {
+        let list = self.endpoints(now).await?;
+        let mut failed = None;
+        let mut tried = [usize::MAX; DIALS_MAX];
+        for tried_before in 0..list.endpoints.len().clamp(1, DIALS_MAX) {
+            let endpoint = self.pick(&list, &tried, now).ok_or(Failed::local(Fault::NoEndpoints))?;
+            tried[tried_before] = endpoint;
+            let address = list.endpoints[endpoint].address;
+            if self.local.is_own(address) {
+                return Err(Failed::local(Fault::LoopDetected));
+            }
+            hold.in_flight = Some(InFlight::enter(&list.endpoints[endpoint]));
+            if let Some(connection) = self.pooled(address, now) {
+                return Ok(connection);
+            }
+            match self.dial(address, give_up).await {
+                Ok(connection) => return Ok(connection),
+                Err(fault @ (Fault::ConnectFailed | Fault::ConnectTimeout)) => {
+                    list.endpoints[endpoint].penalty.failed(Instant::now());
+                    self.avoid = Some(address);
+                    failed = Some(Failed { detail: Detail::Address(address), ..Failed::local(fault) });
+                }
+                Err(fault) => return Err(Failed::local(fault)),
+            }
+            if give_up.is_some_and(|give_up| Instant::now() >= give_up) {
+                return Err(Failed { sent: Sent::No, ..Failed::local(Fault::PerTryTimeout) });
+            }
+        }
+        Err(failed.unwrap_or(Failed::local(Fault::NoEndpoints)))
+    }
+
+    /// The addresses known now; the first call to a name waits for its first answer.
+    async fn endpoints(&mut self, now: Instant) -> Result<Arc<EndpointList>, Failed> {
+        let set = &self.plan.service.state.endpoints;
+        if let Some(list) = set.current(now).as_deref().and_then(Option::as_ref) {
+            return Ok(Arc::clone(list));
+        }
+        let limit = now + self.plan.policy().connect_timeout;
+        let until = self.deadline.map_or(limit, |deadline| deadline.min(limit));
+        let end_is_gone = self.head.half_close_ends();
+        match self.client.watching(end_is_gone, Some(until), set.resolved()).await {
+            Ok(true) => {}
+            Ok(false) => return Err(Failed::local(Fault::DnsFailed)),
+            Err(Fault::DeadlineExceeded) if until == limit => return Err(Failed::local(Fault::DnsFailed)),
+            Err(fault) => return Err(Failed::local(fault)),
+        }
+        let list = set.current(Instant::now());
+        list.as_deref().and_then(Option::as_ref).cloned().ok_or(Failed::local(Fault::DnsFailed))
+    }
+
+    /// One of the endpoints: not where the last attempt failed or this one already has, if it can be.
+    fn pick(&self, list: &EndpointList, tried: &[usize], now: Instant) -> Option<usize> {
+        let service = &self.plan.service;
+        let round = service.round.get();
+        service.round.set(round.wrapping_add(1));
+        let endpoints = &list.endpoints;
+        let random =
+            if endpoints.len() > 1 { [self.local.random_id(), self.local.random_id()] } else { [0; 2] };
+        choose(
+            endpoints.len(),
+            |index| endpoints[index].in_flight(),
+            |index| endpoints[index].penalty.is_penalised(now),
+            |index| self.avoid == Some(endpoints[index].address) || tried.contains(&index),
+            self.plan.policy().balance,
+            round,
+            random,
+        )
+    }
+
+    /// An idle connection. A call that can't be repeated takes only a fresh one, and after a dead
+    /// one, or a failure on the only endpoint, none at all.
+    fn pooled(&self, address: SocketAddr, now: Instant) -> Option<Connection> {
+        if self.dial_anew || self.avoid == Some(address) || self.head.upgrade {
+            return None;
+        }
+        self.plan.service.pools.take(address, !self.head.idempotent, now)
+    }
+
+    async fn dial(&mut self, address: SocketAddr, give_up: Option<Instant>) -> Result<Connection, Fault> {
+        let policy = self.plan.policy();
+        let limit = Instant::now() + policy.connect_timeout;
+        let until = give_up.map_or(limit, |give_up| give_up.min(limit));
+        let end_is_gone = self.head.half_close_ends();
+        let stream = self.client.watching(end_is_gone, self.deadline, connect(address, until)).await??;
+        let stats = &self.plan.service.stats;
+        add_one(&stats.opened);
+        let open = Gauge::enter(stats, |stats| &stats.open);
+        Ok(Connection::new(stream, address, &policy.pool, Instant::now(), self.local.random(), open))
+    }
+}

@@ -1,0 +1,160 @@
+//! Asks the retry policy about an attempt, and counts what it says.
+//!
+//! In: an answer that might be given up, or a failure. Out: try again after a wait, or not. Asked
+//! before an answer is discarded, so that the service's own word is passed on when there is no retry.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::config::{Mode, Retries};
+use crate::error::{Fault, Sent};
+use crate::policy::{Decision, Failure, Question, Skip, decide, parse_retry_after};
+use crate::telemetry::RetryDecision;
+
+use super::Call;
+use super::attempt::{Answer, Failed};
+
+/// What comes after an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Its result is the call's.
+    GiveUp,
+    /// Another one.
+    Again {
+        /// The back-off.
+        after: Duration,
+    },
+}
+
+/// Reasons with which another sidecar says that more calls would make it worse.
+const OVERLOAD_SIGNALS: [&[u8]; 4] = [b"breaker_open", b"bulkhead_full", b"bulkhead_timeout", b"overloaded"];
+
+impl<'p> Call<'p> {
+    /// Whether an answer is given up for another attempt.
+    pub(super) fn after_answer(&mut self, answer: &mut Answer<'p>) -> Next {
+        if answer.head.status < 500 || self.plan.policy().retries.is_none() {
+            return Next::GiveUp;
+        }
+        // Before the policy is asked: it may be this very answer that opens the breaker.
+        self.judge_answer(answer);
+        let failure =
+            if matches!(answer.head.status, 502..=504) { Failure::GatewayError } else { Failure::Other };
+        let bytes = &answer.connection.stream.input;
+        let retry_after = answer.head.retry_after.and_then(|value| {
+            let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            parse_retry_after(value.of_bytes(bytes), unix.as_secs())
+        });
+        let overload =
+            answer.head.reason.is_some_and(|reason| OVERLOAD_SIGNALS.contains(&reason.of_bytes(bytes)));
+        self.ask(failure, retry_after, overload, answer.at)
+    }
+
+    /// Whether a failure is followed by another attempt.
+    pub(super) fn after_failure(&mut self, failed: &Failed) -> Next {
+        if failed.stale && !self.redialled && self.may_redial(failed) {
+            self.redialled = true;
+            self.dial_anew = true;
+            self.avoid = None;
+            self.count(RetryDecision::Redialled);
+            return Next::Again { after: Duration::ZERO };
+        }
+        let Some(failure) = failure_of(failed) else { return Next::GiveUp };
+        self.ask(failure, None, false, Instant::now())
+    }
+
+    /// A pooled connection that was dead already is replaced, if sending twice does no harm.
+    fn may_redial(&self, failed: &Failed) -> bool {
+        failed.sent == Sent::No || (self.head.idempotent && self.upload.is_replayable())
+    }
+
+    fn ask(&mut self, failure: Failure, retry_after: Option<Duration>, overload: bool, now: Instant) -> Next {
+        let Some(settings) = &self.plan.policy().retries else { return Next::GiveUp };
+        let state = self.plan.state();
+        let question = Question {
+            failure,
+            idempotent: self.head.idempotent,
+            retries_made: self.retries,
+            body_replayable: self.upload.is_replayable(),
+            breaker_admits: state.breaker.as_ref().is_none_or(|breaker| breaker.check(now).is_ok()),
+            retry_after,
+            time_left: self.deadline.map(|deadline| deadline.saturating_duration_since(now)),
+            overload_signal: overload,
+            random: self.local.random(),
+        };
+        let withdraw = || match (&state.budget, settings.mode) {
+            (Some(budget), Mode::Enforce) => budget.withdraw(self.local.worker, now),
+            (Some(budget), Mode::Observe) => budget.tokens(now) >= 1.0,
+            (None, _) => true,
+        };
+        self.obey(settings, decide(settings, &question, withdraw))
+    }
+
+    fn obey(&mut self, settings: &Retries, decision: Decision) -> Next {
+        match decision {
+            Decision::Retry { .. } if settings.mode == Mode::Observe => {
+                self.count(RetryDecision::Observed);
+                Next::GiveUp
+            }
+            Decision::Retry { after } => {
+                self.retries += 1;
+                self.count(RetryDecision::Retried);
+                Next::Again { after }
+            }
+            Decision::No(skip) => {
+                self.count(skipped(skip));
+                Next::GiveUp
+            }
+        }
+    }
+
+    pub(super) fn count(&self, decision: RetryDecision) {
+        self.plan.service.stats.count_retry(decision);
+    }
+}
+
+/// How a failure looks to the retry policy; `None` for those that are never asked about: local
+/// refusals and the application's own doing.
+fn failure_of(failed: &Failed) -> Option<Failure> {
+    Some(match failed.fault {
+        Fault::ConnectFailed
+        | Fault::ConnectTimeout
+        | Fault::TlsFailed
+        | Fault::DnsFailed
+        | Fault::NoEndpoints => Failure::NeverSent,
+        Fault::ResetBeforeResponse if failed.sent == Sent::No => Failure::NeverSent,
+        Fault::ResetBeforeResponse => Failure::NoResponse,
+        Fault::PerTryTimeout if failed.sent == Sent::No => Failure::NeverSent,
+        Fault::PerTryTimeout => Failure::PerTryTimeout,
+        Fault::ProtocolError | Fault::IdleTimeout => Failure::Other,
+        Fault::NoRoute
+        | Fault::Denied
+        | Fault::LoopDetected
+        | Fault::BulkheadFull
+        | Fault::BulkheadTimeout
+        | Fault::BreakerOpen
+        | Fault::Overloaded
+        | Fault::ResetMidResponse
+        | Fault::DeadlineExceeded
+        | Fault::RequestMalformed
+        | Fault::RequestTimeout
+        | Fault::HeaderTooLarge
+        | Fault::ClientCancelled
+        | Fault::ShuttingDown => return None,
+    })
+}
+
+const fn skipped(skip: Skip) -> RetryDecision {
+    match skip {
+        Skip::NotIdempotent => RetryDecision::NotIdempotent,
+        Skip::Exhausted => RetryDecision::Exhausted,
+        Skip::Body => RetryDecision::Body,
+        Skip::Budget => RetryDecision::Budget,
+        Skip::Deadline => RetryDecision::Deadline,
+        Skip::Breaker => RetryDecision::Breaker,
+        Skip::RetryAfter => RetryDecision::RetryAfter,
+        Skip::Pushback => RetryDecision::Pushback,
+        Skip::Started => RetryDecision::Started,
+        Skip::Status => RetryDecision::Status,
+    }
+}

@@ -1,0 +1,136 @@
+//! The command line.
+//!
+//! In: the process' arguments. Out: an exit code: 0 done, 1 problems, 2 wrong use. Each subcommand
+//! is one file; nothing here does work of its own.
+
+mod check;
+mod force;
+mod run;
+mod schema;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::config::{Options, UnknownKeys};
+
+/// A sidecar proxy: deadlines, retries, circuit breaking and bulkheads for outbound calls, declared
+/// in one YAML file and explained.
+#[derive(Debug, Parser)]
+#[command(name = "outrigger", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy.
+    Run {
+        #[command(flatten)]
+        source: Source,
+    },
+    /// Tell every problem of a configuration, or the values in effect.
+    Check {
+        #[command(flatten)]
+        source: Source,
+        /// Show values in effect with the line that set each: what the files set, or all values of
+        /// SERVICE, or those of the route that takes METHOD PATH.
+        #[arg(long, num_args = 0..=3, value_names = ["SERVICE", "METHOD", "PATH"])]
+        effective: Option<Vec<String>>,
+    },
+    /// Print the JSON Schema of the configuration.
+    Schema,
+    /// Hold a service's circuit breaker open or closed, or let it decide by itself again.
+    Force {
+        /// The service's name in the configuration.
+        service: String,
+        /// What the breaker is told.
+        state: force::State,
+        /// Where the admin API of the proxy listens.
+        #[arg(long, value_name = "HOST:PORT", default_value = force::ADMIN, value_parser = force::host_port)]
+        admin: String,
+    },
+}
+
+/// Where the configuration is and how it is read.
+#[derive(Debug, clap::Args)]
+struct Source {
+    /// The YAML file, or a directory of them.
+    config: PathBuf,
+    /// What unknown keys are; `warn` helps while some proxies are older than the file.
+    #[arg(long, value_enum, default_value = "error")]
+    unknown_keys: Unknown,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Unknown {
+    Error,
+    Warn,
+}
+
+/// Does what the arguments of the process say.
+pub fn main() -> ExitCode {
+    main_from(std::env::args_os())
+}
+
+/// Does what these arguments say; the first is the name of the program.
+pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match Arguments::parse_from(arguments).command {
+        Command::Run { source } => run::run(&source.config, &source.options()),
+        Command::Check { source, effective } => {
+            check::check(&source.config, &source.options(), effective.as_deref())
+        }
+        Command::Schema => schema::schema(),
+        Command::Force { service, state, admin } => force::force(&service, state, &admin),
+    }
+}
+
+// === impl Source ===
+
+impl Source {
+    fn options(&self) -> Options {
+        let unknown_keys = match self.unknown_keys {
+            Unknown::Error => UnknownKeys::Error,
+            Unknown::Warn => UnknownKeys::Warn,
+        };
+        Options { unknown_keys, ..Options::default() }
+    }
+}
+
+/// Prints to standard output. A reader that went away (`| head`) is no problem of ours.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Prints to standard error.
+fn complain(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_hang_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn effective_takes_words_after_the_file() {
+        let words =
+            ["outrigger", "check", "mesh.yaml", "--unknown-keys=warn", "--effective", "cart", "GET", "/"];
+        let Command::Check { source, effective } = Arguments::try_parse_from(words).unwrap().command else {
+            panic!("check was asked for");
+        };
+        assert_eq!(source.options().unknown_keys, UnknownKeys::Warn);
+        assert_eq!(effective.unwrap(), ["cart", "GET", "/"]);
+    }
+}

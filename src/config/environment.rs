@@ -1,0 +1,125 @@
+//! What the configuration takes from outside its files: variables, host name, CPUs.
+//!
+//! In: the process' environment, read once. Out: the defaults of `service` and `workers`. A value and
+//! not calls from within the checks, so that a test says what the environment is.
+
+use std::time::Duration;
+
+use super::units::parse_duration;
+
+/// What a Kubernetes pod gets between SIGTERM and SIGKILL unless it says otherwise.
+const POD_GRACE: Duration = Duration::from_secs(30);
+
+/// Letters of generated pod names: Kubernetes leaves out vowels and look-alikes.
+const HASH_LETTERS: &str = "bcdfghjklmnpqrstvwxz2456789";
+
+/// The world around the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Environment {
+    /// `OTEL_SERVICE_NAME`, or else `OUTRIGGER_SERVICE`.
+    pub service: Option<String>,
+    /// The host's name; in Kubernetes that of the pod.
+    pub hostname: Option<String>,
+    /// Whether this is a pod.
+    pub in_pod: bool,
+    /// Whole CPUs the process may use, its container's quota included.
+    pub cpus: usize,
+    /// Time between SIGTERM and SIGKILL; `OUTRIGGER_GRACE` (a duration), or else 30 seconds.
+    pub grace: Duration,
+}
+
+// === impl Environment ===
+
+impl Environment {
+    /// The environment of this process.
+    pub fn process() -> Self {
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
+        let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        Self {
+            service: variable("OTEL_SERVICE_NAME").or_else(|| variable("OUTRIGGER_SERVICE")),
+            hostname: hostname.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()),
+            in_pod: variable("KUBERNETES_SERVICE_HOST").is_some(),
+            // Follows cpu.max of cgroup v2 and the quota of v1, and rounds down.
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            grace: variable("OUTRIGGER_GRACE").and_then(|text| parse_duration(&text)).unwrap_or(POD_GRACE),
+        }
+    }
+
+    /// The default of `service`.
+    pub fn service_name(&self) -> String {
+        match (&self.service, &self.hostname) {
+            (Some(name), _) => name.clone(),
+            (None, Some(pod)) if self.in_pod => workload(pod).to_owned(),
+            (None, Some(host)) => host.clone(),
+            (None, None) => "unknown".to_owned(),
+        }
+    }
+
+    /// The default of `workers`: a proxy beside one application seldom needs more than two.
+    pub fn workers(&self) -> usize {
+        self.cpus.clamp(1, 2)
+    }
+}
+
+impl Default for Environment {
+    fn default() -> Self {
+        Self::process()
+    }
+}
+
+/// The workload a pod belongs to: `cart-6d5f8c7b9d-x2x4z`, `agent-x2x4z` and `db-0` without their ends.
+fn workload(pod: &str) -> &str {
+    let Some((rest, last)) = pod.rsplit_once('-') else {
+        return pod;
+    };
+    if last.bytes().all(|byte| byte.is_ascii_digit()) {
+        return rest;
+    }
+    if !is_hash(last, 5..=5) {
+        return pod;
+    }
+    match rest.rsplit_once('-') {
+        Some((name, hash)) if is_hash(hash, 8..=10) => name,
+        Some(_) | None => rest,
+    }
+}
+
+fn is_hash(text: &str, length: std::ops::RangeInclusive<usize>) -> bool {
+    length.contains(&text.len()) && text.chars().all(|letter| HASH_LETTERS.contains(letter))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_are_named_after_their_workload() {
+        for (pod, name) in [
+            ("cart-6d5f8c7b9d-x2x4z", "cart"),
+            ("order-service-7c9f6b5d4-bcdfg", "order-service"),
+            ("agent-x2x4z", "agent"),
+            ("db-0", "db"),
+            ("order-service", "order-service"),
+            ("cart", "cart"),
+        ] {
+            assert_eq!(workload(pod), name);
+        }
+    }
+
+    #[test]
+    fn a_name_given_by_variable_wins() {
+        let pod = Environment {
+            service: None,
+            hostname: Some("cart-6d5f8c7b9d-x2x4z".to_owned()),
+            in_pod: true,
+            cpus: 1,
+            grace: POD_GRACE,
+        };
+        assert_eq!(pod.service_name(), "cart");
+        assert_eq!(Environment { in_pod: false, ..pod.clone() }.service_name(), "cart-6d5f8c7b9d-x2x4z");
+        assert_eq!(Environment { service: Some("me".to_owned()), ..pod.clone() }.service_name(), "me");
+        assert_eq!(Environment { hostname: None, ..pod.clone() }.service_name(), "unknown");
+        assert_eq!(pod.workers(), 1);
+        assert_eq!(Environment { cpus: 64, ..pod }.workers(), 2);
+    }
+}

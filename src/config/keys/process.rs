@@ -1,0 +1,109 @@
+//! The keys at the top of the file.
+//!
+//! In: nothing. Out: the part of the table that concerns the process. Never anything a call decides on.
+
+use super::{Key, Kind, WEEK};
+
+const BLOCK: Kind = Kind::Block { off: false };
+const SWITCH: Kind = Kind::Block { off: true };
+
+pub(super) const KEYS: &[Key] = &[
+    Key::new("version", Kind::Word(&["v1"]), "v1", "The form of this file."),
+    Key::new("service", Kind::Text, "", "The name of the application this proxy stands beside.")
+        .without("`OTEL_SERVICE_NAME`, `OUTRIGGER_SERVICE`, the workload's name, or `unknown`"),
+    Key::new(
+        "workers",
+        Kind::Count { min: 1, max: 256, off: false },
+        "2",
+        "Threads that carry calls, each with its own runtime, sockets and pools.",
+    )
+    .without("2, or 1 when the container may use less than 2 CPUs"),
+    Key::new("accessLog", Kind::AccessLog, "off", "Where one JSON line per call goes: `stdout` or a file."),
+    Key::new("drain", BLOCK, "", "How the process ends after SIGTERM."),
+    Key::new(
+        "drain.quiet",
+        Kind::Duration { min: 0, max: WEEK, off: false },
+        "2s",
+        "With nothing in flight and nothing new for this long, the process ends.",
+    ),
+    Key::new(
+        "drain.timeout",
+        Kind::Duration { min: 0, max: WEEK, off: false },
+        "25s",
+        "The process ends after this time whatever is in flight; keep it below the pod's grace.",
+    ),
+    Key::new("limits", BLOCK, "", "Bounds of the whole process."),
+    Key::new(
+        "limits.connections",
+        Kind::Count { min: 1, max: 1_000_000, off: false },
+        "10000",
+        "Most connections of the application at once; past it new ones get `overloaded`.",
+    ),
+    Key::new(
+        "limits.replay",
+        Kind::Size { min: 0, max: 1 << 34 },
+        "16MiB",
+        "Most memory for request bodies kept for a retry, over all calls.",
+    ),
+    Key::new(
+        "limits.explanations",
+        Kind::Size { min: 0, max: 1 << 34 },
+        "4MiB",
+        "Most memory for decision records; none are kept yet, so it does nothing.",
+    ),
+    Key::new("outbound", BLOCK, "", "The port every outbound call may use."),
+    Key::new(
+        "outbound.listen",
+        Kind::Addresses,
+        "[127.0.0.1:15001, \"[::1]:15001\"]",
+        "Where explicit proxy requests and Host-routed calls arrive.",
+    ),
+    Key::new(
+        "outbound.unknown",
+        Kind::Word(&["allow", "deny"]),
+        "allow",
+        "Whether calls that no service claims pass through or get `denied`.",
+    ),
+    Key::new("admin", SWITCH, "", "The admin API; `off` leaves it out."),
+    Key::new(
+        "admin.listen",
+        Kind::Addresses,
+        "127.0.0.1:15000",
+        "Where the admin API listens; keep it on loopback.",
+    ),
+    Key::new(
+        "health",
+        SWITCH,
+        "",
+        "GET `/live`, `/ready` and `/metrics` for probes and scrapers; off by default.",
+    ),
+    Key::new("health.listen", Kind::Addresses, "", "Where probes and scrapers connect.")
+        .without("probes use the admin API"),
+    Key::new("dns", BLOCK, "", "How names are resolved."),
+    Key::new("dns.servers", Kind::Addresses, "", "Name servers to ask.")
+        .without("those of `/etc/resolv.conf`"),
+    Key::new("tracing", SWITCH, "", "Distributed traces."),
+    Key::new(
+        "tracing.otlp",
+        Kind::Url,
+        "",
+        "The collector that spans will go to; a warning says that none do yet.",
+    )
+    .without("spans are not exported; trace headers are passed on"),
+    Key::new(
+        "tracing.sample",
+        Kind::Ratio { off: true },
+        "1%",
+        "The share of calls traced when the caller did not decide.",
+    ),
+    Key::new(
+        "tracing.always",
+        Kind::Words(&["error", "retry", "breaker"]),
+        "[]",
+        "Calls to export whatever the sample says; a warning says that none are yet.",
+    ),
+    Key::new("defaults", Kind::Policy, "", "Policy values that every service inherits.")
+        .without("the built-in values"),
+    Key::new("services", Kind::Services, "", "The services the application calls, by name.")
+        .without("every call is of an unknown destination"),
+];

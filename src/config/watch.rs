@@ -1,0 +1,134 @@
+//! Notices that the configuration's content has changed.
+//!
+//! In: a path. Out: one wake-up per change of content. Never reads meaning into it; `load` does.
+//!
+//! The parent directory is watched and not the file: a mounted ConfigMap is changed by swapping a
+//! link, an editor renames a new file over the old one, and a watch on the file is dead after
+//! either. Which file an event names says nothing (the swap never names ours), so every event leads
+//! to the same question: does the content differ? File systems that send no events are polled.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::Notify;
+
+use super::load;
+
+/// After the first event, the time for the rest of one save to arrive.
+const DEBOUNCE: Duration = Duration::from_millis(150);
+
+/// How soon a change is noticed that sends no event: network file systems, a directory made anew.
+const POLL: Duration = Duration::from_secs(30);
+
+/// Waits for changes of one configuration.
+#[derive(Debug)]
+pub struct Watcher {
+    path: PathBuf,
+    content: u64,
+    events: Arc<Notify>,
+    /// An event came whose content has not been looked at; outlives a dropped `changed`.
+    woken: bool,
+    /// `None` where the system has no watches to give; polling remains.
+    folders: Option<RecommendedWatcher>,
+}
+
+// === impl Watcher ===
+
+impl Watcher {
+    /// Watches the file or directory as it is now. Make it before the first `load`, so that no change
+    /// falls between the two. Never fails: without events it polls.
+    pub fn new(path: &Path) -> Self {
+        let events = Arc::new(Notify::new());
+        let wake = Arc::clone(&events);
+        let folders = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Our own reading is an access; it must not wake us.
+            if !event.is_ok_and(|event| matches!(event.kind, EventKind::Access(_))) {
+                wake.notify_one();
+            }
+        });
+        let mut watcher = Self {
+            path: path.to_owned(),
+            content: fingerprint(path),
+            events,
+            woken: false,
+            folders: folders.ok(),
+        };
+        watcher.watch();
+        watcher
+    }
+
+    /// Resolves when the content differs from the last time; that it is gone is a difference too.
+    /// Cancel-safe: a change that was not reported yet is reported by the next call.
+    pub async fn changed(&mut self) {
+        loop {
+            if !self.woken {
+                // Both arms may be dropped: `Notify` keeps a wake-up that nobody took, a sleep holds nothing.
+                tokio::select! {
+                    () = self.events.notified() => self.woken = true,
+                    () = tokio::time::sleep(POLL) => {}
+                }
+            }
+            if self.woken {
+                tokio::time::sleep(DEBOUNCE).await;
+                self.woken = false;
+            }
+            // The directory may be another one than before.
+            self.watch();
+            let content = fingerprint(&self.path);
+            if content != self.content {
+                self.content = content;
+                return;
+            }
+        }
+    }
+
+    /// (Re)places the watches; one that is there already stays.
+    fn watch(&mut self) {
+        let Some(folders) = &mut self.folders else {
+            return;
+        };
+        for folder in folders_of(&self.path) {
+            if let Err(error) = folders.watch(&folder, RecursiveMode::NonRecursive) {
+                tracing::debug!(folder = %folder.display(), %error, "not watched, polled");
+            }
+        }
+    }
+}
+
+/// The directories whose entries decide what is read: of the path as given, and of what it links to.
+fn folders_of(path: &Path) -> Vec<PathBuf> {
+    let folder = |path: &Path| match path.parent() {
+        _ if path.is_dir() => path.to_owned(),
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        Some(_) | None => PathBuf::from("."),
+    };
+    let mut folders = vec![folder(path)];
+    if let Ok(target) = path.canonicalize() {
+        let target = folder(&target);
+        if !folders.contains(&target) {
+            folders.push(target);
+        }
+    }
+    folders
+}
+
+/// A number that differs when what `load` would read differs.
+fn fingerprint(path: &Path) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    match load::read(path) {
+        Ok(sources) => {
+            for source in sources {
+                (source.name, source.bytes).hash(&mut hasher);
+            }
+        }
+        Err(problem) => problem.to_string().hash(&mut hasher),
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests;

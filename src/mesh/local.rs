@@ -1,0 +1,354 @@
+//! One worker's own view of the mesh.
+//!
+//! In: the snapshot in force, whenever the worker is told of a new one. Out: a [`Plan`] for each
+//! call, made of values of this thread alone: no lock and no shared count is touched to plan a
+//! call. Connections and counters are kept by the service's name and survive reloads.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::config::{Policy, Protocol, Service};
+use crate::error::Fault;
+use crate::route::{Authority, Choice, route_of};
+use crate::telemetry::{AccessLog, CallRecord, RouteStats, ServiceStats, WorkerReport, WorkerStats};
+use crate::upstream::{EndpointList, Pools};
+
+use super::{Mesh, ServiceReplay, ServiceState, Snapshot, UNKNOWN_MAX};
+
+/// Most destinations without a service that a report names.
+const BUSIEST_UNKNOWN: usize = 20;
+
+/// One worker's view.
+#[derive(Debug)]
+pub struct Local {
+    /// What all threads share.
+    pub mesh: Arc<Mesh>,
+    /// This worker's number, from 0.
+    pub worker: usize,
+    /// Counts that belong to no service.
+    pub stats: Rc<WorkerStats>,
+    /// The access log, if there is one.
+    pub access_log: Option<AccessLog>,
+    /// The process wants application connections to end with the call they carry.
+    pub closing: Rc<Cell<bool>>,
+    /// Told when `closing` becomes true, for connections that wait between calls.
+    pub closed: Notify,
+    view: RefCell<Rc<View>>,
+    kept: RefCell<HashMap<Arc<str>, Rc<Kept>>>,
+    unknown: RefCell<HashMap<Box<[u8]>, Rc<LocalService>>>,
+    unknown_stats: Rc<ServiceStats>,
+    unknown_route: Rc<RouteStats>,
+    random: RefCell<fastrand::Rng>,
+}
+
+/// The snapshot as this worker uses it.
+#[derive(Debug)]
+struct View {
+    snapshot: Arc<Snapshot>,
+    services: Vec<OnceCell<Rc<LocalService>>>,
+}
+
+/// What outlives a reload on this worker.
+#[derive(Debug, Default)]
+struct Kept {
+    pools: Rc<Pools>,
+    stats: Rc<ServiceStats>,
+    routes: RefCell<HashMap<Arc<str>, Rc<RouteStats>>>,
+}
+
+/// A service as this worker uses it.
+#[derive(Debug)]
+pub struct LocalService {
+    /// Its state, shared with the other workers.
+    pub state: Arc<ServiceState>,
+    /// Idle connections.
+    pub pools: Rc<Pools>,
+    /// Counts.
+    pub stats: Rc<ServiceStats>,
+    /// Request bodies kept for retries.
+    pub replay: Rc<ServiceReplay>,
+    /// Where round robin stands.
+    pub round: Cell<usize>,
+    /// Its index in the snapshot's configuration; `None` for unknown destinations.
+    pub index: Option<usize>,
+    /// Calls planned, for unknown destinations.
+    calls: Cell<u64>,
+    /// The routes, and last the calls that match none.
+    routes: Vec<LocalRoute>,
+}
+
+/// A route as this worker uses it.
+#[derive(Debug)]
+pub struct LocalRoute {
+    /// Its name; empty for calls that match no route.
+    pub name: Arc<str>,
+    /// The merged policy.
+    pub policy: Arc<Policy>,
+    /// Counts.
+    pub stats: Rc<RouteStats>,
+}
+
+/// What decides over one call. It keeps its service's parts alive and no more of the snapshot.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The service.
+    pub service: Rc<LocalService>,
+    route: usize,
+}
+
+// === impl Local ===
+
+impl Local {
+    /// The view of worker number `worker`.
+    pub fn new(
+        mesh: Arc<Mesh>,
+        worker: usize,
+        stats: Rc<WorkerStats>,
+        access_log: Option<AccessLog>,
+    ) -> Self {
+        let view = RefCell::new(Rc::new(View::new(mesh.snapshot())));
+        Self {
+            mesh,
+            worker,
+            stats,
+            access_log,
+            closing: Rc::default(),
+            closed: Notify::new(),
+            view,
+            kept: RefCell::default(),
+            unknown: RefCell::default(),
+            unknown_stats: Rc::new(ServiceStats::new()),
+            unknown_route: Rc::new(RouteStats::new()),
+            random: RefCell::new(fastrand::Rng::new()),
+        }
+    }
+
+    /// Takes over the snapshot in force.
+    pub fn refresh(&self) {
+        let snapshot = self.mesh.snapshot();
+        let is_named = |name: &str| snapshot.config.services.iter().any(|service| *service.name == *name);
+        self.kept.borrow_mut().retain(|name, _| is_named(name));
+        self.unknown.borrow_mut().clear();
+        *self.view.borrow_mut() = Rc::new(View::new(snapshot));
+    }
+
+    /// Ends application connections, each with the call it carries.
+    pub fn close(&self) {
+        self.closing.set(true);
+        self.closed.notify_waiters();
+    }
+
+    /// The index of the service with this name.
+    pub fn index_of(&self, name: &str) -> Option<usize> {
+        self.view.borrow().snapshot.router.index_of(name)
+    }
+
+    /// What the service with this name speaks.
+    pub fn protocol_of(&self, name: &str) -> Option<Protocol> {
+        let index = self.index_of(name)?;
+        Some(self.view.borrow().snapshot.config.services[index].protocol)
+    }
+
+    /// Most application connections, over all workers.
+    pub fn limit_connections(&self) -> usize {
+        self.view.borrow().snapshot.config.limits.connections
+    }
+
+    /// Whether a call that starts a trace is sampled.
+    pub fn is_sampled(&self) -> bool {
+        let sample = self.view.borrow().snapshot.config.tracing.sample;
+        sample > 0.0 && self.random() < sample
+    }
+
+    /// The snapshot this worker uses.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.view.borrow().snapshot)
+    }
+
+    /// Whether a connection to `address` would come straight back.
+    pub fn is_own(&self, address: std::net::SocketAddr) -> bool {
+        self.view.borrow().snapshot.is_own(address)
+    }
+
+    /// Finds the service for an authority.
+    pub fn choose(&self, authority: &[u8], asking: crate::route::Asking) -> Choice {
+        self.view.borrow().snapshot.router.choose(authority, asking)
+    }
+
+    /// Plans a call to the service with this index.
+    pub fn plan<'h>(
+        &self,
+        index: usize,
+        method: &[u8],
+        path: &[u8],
+        header: impl Fn(&str) -> Option<&'h [u8]>,
+        now: Instant,
+    ) -> Plan {
+        let view = self.view.borrow();
+        let service = view.services[index].get_or_init(|| self.service(&view.snapshot, index, now));
+        let settings = &view.snapshot.config.services[index];
+        let none = service.routes.len() - 1;
+        let route = if none == 0 { 0 } else { route_of(settings, method, path, header).unwrap_or(none) };
+        Plan { service: Rc::clone(service), route }
+    }
+
+    /// Plans a call to a destination that no service claims. `None` when `authority` names none.
+    pub fn plan_unknown(&self, authority: &[u8], default_port: u16) -> Option<Plan> {
+        let mut unknown = self.unknown.borrow_mut();
+        if let Some(service) = unknown.get(authority) {
+            service.calls.set(service.calls.get() + 1);
+            return Some(Plan { service: Rc::clone(service), route: 0 });
+        }
+        let parsed = Authority::parse(authority)?;
+        let host = std::str::from_utf8(parsed.host).ok()?.to_ascii_lowercase();
+        let endpoints = self.mesh.unknown_endpoints(&host, parsed.port.unwrap_or(default_port));
+        if unknown.len() >= UNKNOWN_MAX {
+            unknown.clear();
+        }
+        let snapshot = self.snapshot();
+        let service = Rc::new(LocalService {
+            state: Arc::new(ServiceState::unknown(endpoints, &host)),
+            pools: Rc::default(),
+            stats: Rc::clone(&self.unknown_stats),
+            replay: Rc::new(ServiceReplay::new(Arc::clone(&self.mesh.replay))),
+            round: Cell::new(0),
+            index: None,
+            calls: Cell::new(1),
+            routes: vec![LocalRoute {
+                name: Arc::from(""),
+                policy: Arc::clone(&snapshot.config.unknown),
+                stats: Rc::clone(&self.unknown_route),
+            }],
+        });
+        unknown.insert(authority.into(), Rc::clone(&service));
+        Some(Plan { service, route: 0 })
+    }
+
+    /// A random number in 0..1.
+    pub fn random(&self) -> f64 {
+        self.random.borrow_mut().f64()
+    }
+
+    /// 64 random bits, not all zero.
+    pub fn random_id(&self) -> u64 {
+        self.random.borrow_mut().u64(1..)
+    }
+
+    /// Closes connections that have idled long enough, also of services that were not called since
+    /// the last reload.
+    pub fn sweep(&self, now: Instant) {
+        let snapshot = self.snapshot();
+        for (name, kept) in self.kept.borrow().iter() {
+            let state = snapshot.router.index_of(name).and_then(|index| snapshot.states[index].get());
+            sweep(&kept.pools, state.and_then(|state| state.endpoints.peek()).as_deref(), now);
+        }
+        for service in self.unknown.borrow().values() {
+            sweep(&service.pools, service.state.endpoints.peek().as_deref(), now);
+        }
+    }
+
+    /// The record of a request that was refused before it had a service.
+    pub fn record_refusal(&self, fault: Fault, request: &[u8], now: Instant) {
+        CallRecord::start(&self.stats.unrouted, self.access_log.as_ref(), now).refused(fault, request);
+    }
+
+    /// Everything counted so far.
+    pub fn report(&self) -> WorkerReport {
+        let mut services: Vec<_> = self
+            .kept
+            .borrow()
+            .iter()
+            .map(|(name, kept)| {
+                let routes = kept.routes.borrow().iter().map(|(route, stats)| stats.report(route)).collect();
+                kept.stats.report(name, routes)
+            })
+            .collect();
+        let unknown_route = self.unknown_route.report(&Arc::from(""));
+        services.push(self.unknown_stats.report(&Arc::from("unknown"), vec![unknown_route]));
+        let mut unknown: Vec<(String, u64)> = self
+            .unknown
+            .borrow()
+            .iter()
+            .map(|(authority, service)| {
+                (String::from_utf8_lossy(authority).into_owned(), service.calls.get())
+            })
+            .collect();
+        unknown.sort_by_key(|(_, calls)| std::cmp::Reverse(*calls));
+        unknown.truncate(BUSIEST_UNKNOWN);
+        self.stats.report(services, unknown)
+    }
+
+    /// The service at `index`, with what this worker keeps for its name.
+    fn service(&self, snapshot: &Snapshot, index: usize, now: Instant) -> Rc<LocalService> {
+        let settings = &snapshot.config.services[index];
+        let mut all = self.kept.borrow_mut();
+        let kept = all.entry(Arc::clone(&settings.name)).or_default();
+        Rc::new(LocalService {
+            state: self.mesh.state(snapshot, index, now),
+            pools: Rc::clone(&kept.pools),
+            stats: Rc::clone(&kept.stats),
+            replay: Rc::new(ServiceReplay::new(Arc::clone(&self.mesh.replay))),
+            round: Cell::new(0),
+            index: Some(index),
+            calls: Cell::new(0),
+            routes: kept.routes(settings),
+        })
+    }
+}
+
+/// Where the addresses are not known, none is known to be gone.
+fn sweep(pools: &Pools, list: Option<&EndpointList>, now: Instant) {
+    pools.sweep(now, |address| {
+        list.is_none_or(|list| list.endpoints.iter().any(|endpoint| endpoint.address == address))
+    });
+}
+
+// === impl View ===
+
+impl View {
+    fn new(snapshot: Arc<Snapshot>) -> Self {
+        let services = snapshot.config.services.iter().map(|_| OnceCell::new()).collect();
+        Self { snapshot, services }
+    }
+}
+
+// === impl Kept ===
+
+impl Kept {
+    fn routes(&self, service: &Service) -> Vec<LocalRoute> {
+        let mut kept = self.routes.borrow_mut();
+        let mut local = |name: &Arc<str>, policy: &Arc<Policy>| LocalRoute {
+            name: Arc::clone(name),
+            policy: Arc::clone(policy),
+            stats: Rc::clone(kept.entry(Arc::clone(name)).or_default()),
+        };
+        let mut routes: Vec<_> =
+            service.routes.iter().map(|route| local(&route.name, &route.policy)).collect();
+        routes.push(local(&Arc::from(""), &service.policy));
+        routes
+    }
+}
+
+// === impl Plan ===
+
+impl Plan {
+    /// The route.
+    pub fn route(&self) -> &LocalRoute {
+        &self.service.routes[self.route]
+    }
+
+    /// The merged policy.
+    pub fn policy(&self) -> &Policy {
+        &self.service.routes[self.route].policy
+    }
+
+    /// The state of the service.
+    pub fn state(&self) -> &ServiceState {
+        &self.service.state
+    }
+}

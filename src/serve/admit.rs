@@ -1,0 +1,209 @@
+//! From bytes to a planned request, in one go and without a wait.
+//!
+//! In: a connection's input. Out: a request with its plan, its head written for the service; or
+//! nothing yet; or a refusal. Parsed, planned and written in one function, so that fields may stay
+//! ranges into the input.
+
+use std::sync::Arc;
+
+use bytes::{Buf, BytesMut};
+use tokio::time::Instant;
+
+use crate::call::{Client, Request, Upload};
+use crate::error::Fault;
+use crate::head::{Framing, Method, RequestHead, Version};
+use crate::mesh::{Local, Plan, ReplayShare};
+use crate::policy::is_idempotent;
+use crate::route::{Asking, Authority, Choice};
+use crate::wire::{Field, Parsed, TraceParent, parse_request, upstream_request};
+
+use super::Door;
+
+/// A request that may go on its way.
+pub(super) struct Admitted {
+    pub(super) request: Request,
+    /// CONNECT: bytes follow instead of an answer.
+    pub(super) opens_tunnel: bool,
+}
+
+/// A request that may not.
+pub(super) struct Refusal {
+    pub(super) fault: Fault,
+    pub(super) what: String,
+    pub(super) keep_alive: bool,
+    /// The application waits for a head alone.
+    pub(super) without_body: bool,
+    /// What stands where the request line should, for the access log.
+    pub(super) line: Box<[u8]>,
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// Of a request whose head could not be read: nothing after it can be either.
+    pub(super) fn unread(fault: Fault, what: String, input: &[u8]) -> Self {
+        Self { fault, what, keep_alive: false, without_body: false, line: first_line(input).into() }
+    }
+}
+
+/// Reads the request at the front of the client's input. `Ok(None)`: its head is not whole yet.
+pub(super) fn admit(local: &Local, client: &mut Client, door: &Door) -> Result<Option<Admitted>, Refusal> {
+    let Client { stream, fields, .. } = client;
+    let input = &stream.input;
+    let parsed = match parse_request(input, fields) {
+        Ok(Some(parsed)) => parsed,
+        Ok(None) => return Ok(None),
+        Err(no) => return Err(Refusal::unread(no.fault, no.what.to_owned(), input)),
+    };
+    let now = Instant::now();
+    let plan = match plan(local, door, &parsed, input, fields, now) {
+        Ok(plan) => plan,
+        Err(refusal) => {
+            // What was refused is over too: left in place it would be read, and refused, again.
+            stream.input.advance(parsed.length);
+            return Err(refusal);
+        }
+    };
+    let trace = trace(local, &parsed);
+    let head = request_head(&parsed, &plan, input, trace);
+    let mut out = BytesMut::with_capacity(parsed.length + HEAD_EXTRA_BYTES);
+    let trace_at = upstream_request(&parsed, input, fields, &plan.service.state.own_host, &trace, &mut out);
+    let keep_max = plan.policy().retries.as_ref().map_or(KEEP_BYTES, |retries| retries.max_body_bytes);
+    let upload = Upload::new(out, trace_at, parsed.framing, keep_max, ReplayShare::new(&plan.service.replay));
+    stream.input.advance(parsed.length);
+    if stream.input.is_empty() {
+        // The buffer goes back now: the service's answer, read next on this thread, takes it.
+        stream.rest();
+    }
+    let opens_tunnel = parsed.method_kind == Method::Connect;
+    Ok(Some(Admitted { request: Request { plan, head, upload, started: now }, opens_tunnel }))
+}
+
+fn first_line(input: &[u8]) -> &[u8] {
+    let line = input.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    &line[..line.len().min(REFUSED_LINE_BYTES_MAX)]
+}
+
+/// Most bytes of a refused request's first line that are logged.
+const REFUSED_LINE_BYTES_MAX: usize = 512;
+
+/// Most bytes of a body kept where `retries` is off, as with its default: for a pooled connection
+/// that turns out to be dead, and to tell bodies whose arrival takes a while from the others.
+const KEEP_BYTES: usize = 64 * 1024;
+
+/// What a head written for the service has more than the one read: trace and host lines.
+const HEAD_EXTRA_BYTES: usize = 160;
+
+/// Finds the service, or says why there is none.
+fn plan(
+    local: &Local,
+    door: &Door,
+    parsed: &Parsed,
+    head: &[u8],
+    fields: &[Field],
+    now: Instant,
+) -> Result<Plan, Refusal> {
+    let method = parsed.method.of_bytes(head);
+    let path = parsed.target.path.of_bytes(head);
+    let header = |name: &str| {
+        let field =
+            fields.iter().find(|field| field.name.of_bytes(head).eq_ignore_ascii_case(name.as_bytes()));
+        field.map(|field| field.value.of_bytes(head))
+    };
+    let authority = parsed.target.authority.of_bytes(head);
+    let asking = match (parsed.method_kind, parsed.target.secure) {
+        (Method::Connect, _) => Asking::Connect,
+        (_, true) => Asking::Https,
+        (_, false) => Asking::Http,
+    };
+    let refuse = |fault, what: String| Refusal {
+        line: first_line(head).into(),
+        fault,
+        what,
+        // After CONNECT come bytes of a tunnel, which must not be read as requests.
+        keep_alive: parsed.keep_alive
+            && parsed.version == Version::Http11
+            && parsed.framing == Framing::None
+            && asking != Asking::Connect,
+        without_body: parsed.method_kind == Method::Head,
+    };
+    if let Door::Service(name) = door {
+        return match local.index_of(name) {
+            Some(index) => Ok(local.plan(index, method, path, header, now)),
+            None => Err(refuse(Fault::NoRoute, format!("{name} is no longer in the configuration"))),
+        };
+    }
+    if asking == Asking::Https {
+        return Err(refuse(
+            Fault::RequestMalformed,
+            "https is reached by CONNECT; this proxy does not speak TLS for you".into(),
+        ));
+    }
+    if asking == Asking::Connect && Authority::parse(authority).is_none_or(|target| target.port.is_none()) {
+        return Err(refuse(Fault::RequestMalformed, "CONNECT names no port".into()));
+    }
+    let shown = || String::from_utf8_lossy(authority).into_owned();
+    match local.choose(authority, asking) {
+        Choice::Service(index) => Ok(local.plan(index, method, path, header, now)),
+        Choice::Unknown => local
+            .plan_unknown(authority, 80)
+            .ok_or_else(|| refuse(Fault::NoRoute, format!("{} is no host", shown()))),
+        Choice::Denied => Err(refuse(
+            Fault::Denied,
+            format!("no service has the host {} and outbound.unknown is deny", shown()),
+        )),
+        Choice::Nowhere => Err(refuse(Fault::NoRoute, "the request names no host".into())),
+    }
+}
+
+/// The caller's trace, or a new one.
+fn trace(local: &Local, parsed: &Parsed) -> TraceParent {
+    parsed.trace.unwrap_or_else(|| TraceParent {
+        trace_id: u128::from(local.random_id()) << 64 | u128::from(local.random_id()),
+        span_id: local.random_id(),
+        flags: u8::from(local.is_sampled()),
+    })
+}
+
+fn request_head(parsed: &Parsed, plan: &Plan, head: &[u8], trace: TraceParent) -> RequestHead {
+    let method = std::str::from_utf8(parsed.method.of_bytes(head)).unwrap_or_default();
+    let declared = plan.policy().idempotent;
+    RequestHead {
+        method: parsed.method_kind,
+        version: parsed.version,
+        framing: parsed.framing,
+        keep_alive: parsed.keep_alive,
+        expects_continue: parsed.expects_continue,
+        upgrade: parsed.upgrade,
+        idempotent: is_idempotent(method, parsed.has_precondition, parsed.has_idempotency_key, declared),
+        trace,
+    }
+}
+
+/// The stand-in for a request on a connection that has none.
+pub(super) fn opaque_upload(local: &Local, plan: &Plan) -> (RequestHead, Upload) {
+    let trace = TraceParent {
+        trace_id: u128::from(local.random_id()) << 64 | u128::from(local.random_id()),
+        span_id: local.random_id(),
+        flags: 0,
+    };
+    let head = RequestHead {
+        method: Method::Other,
+        version: Version::Http10,
+        framing: Framing::None,
+        keep_alive: false,
+        expects_continue: false,
+        upgrade: false,
+        idempotent: false,
+        trace,
+    };
+    let upload = Upload::new(BytesMut::new(), 0, Framing::None, 0, ReplayShare::new(&plan.service.replay));
+    (head, upload)
+}
+
+impl Door {
+    /// The door of a service.
+    pub fn service(name: &str) -> Self {
+        Self::Service(Arc::from(name))
+    }
+}

@@ -1,0 +1,170 @@
+//! A socket together with what was read from it and not yet used.
+//!
+//! In: bytes of either side. Out: the same, one read or write at a time, in poll form so that one
+//! task can wait for both sides and a timer at once. Knows nothing of HTTP. An idle stream holds
+//! no buffer: ten thousand of them must stay small.
+
+mod alarm;
+mod buffers;
+
+use std::io;
+use std::pin::Pin;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+
+pub use alarm::Alarm;
+pub use buffers::{give_back, take};
+
+/// Bytes asked of the kernel in one read. One read takes a whole ordinary request or response;
+/// larger buffers cost memory per call in flight.
+pub const READ_BYTES: usize = 16 * 1024;
+
+/// Bytes asked of the kernel inside a long body, where calls to the kernel are what costs.
+pub const BODY_READ_BYTES: usize = 64 * 1024;
+
+/// A socket and its unread input.
+#[derive(Debug)]
+pub struct Stream {
+    socket: TcpStream,
+    /// Read and not yet used.
+    pub input: BytesMut,
+    ended: bool,
+}
+
+// === impl Stream ===
+
+impl Stream {
+    /// Takes over a connected socket.
+    pub fn new(socket: TcpStream) -> Self {
+        Self { socket, input: BytesMut::new(), ended: false }
+    }
+
+    /// The socket itself, for its addresses and options.
+    pub fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// Whether the peer has ended its side.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Reads once, at most `size` bytes, into `input`. 0 is the end of the peer's side.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, size: usize) -> Poll<io::Result<usize>> {
+        if self.ended {
+            return Poll::Ready(Ok(0));
+        }
+        let was_idle = self.input.capacity() == 0;
+        if was_idle {
+            // An idle stream waits without a buffer.
+            ready!(self.socket.poll_read_ready(cx))?;
+            self.input = take();
+        }
+        if self.input.capacity() - self.input.len() < size / 4 {
+            self.input.reserve(size);
+        }
+        let read = pin!(self.socket.read_buf(&mut self.input)).poll(cx);
+        if let Poll::Ready(Ok(0)) = read {
+            self.ended = true;
+        }
+        if was_idle && read.is_pending() {
+            self.rest();
+        }
+        read
+    }
+
+    /// Reads once.
+    pub async fn fill(&mut self) -> io::Result<usize> {
+        std::future::poll_fn(|cx| self.poll_fill(cx, READ_BYTES)).await
+    }
+
+    /// Writes once.
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = std::task::ready!(Pin::new(&mut self.socket).poll_write(cx, bytes))?;
+        if written == 0 && !bytes.is_empty() {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    /// Writes everything in `out`, which is empty afterwards.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>, out: &mut BytesMut) -> Poll<io::Result<()>> {
+        while !out.is_empty() {
+            match self.poll_write(cx, out) {
+                Poll::Ready(Ok(written)) => out.advance(written),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends our side: the peer reads an end after what was written.
+    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
+    /// Whether a stream that should be silent still is: no end, no error, no stray byte.
+    /// Costs a call to the kernel only if the kernel has said that there is something.
+    pub fn is_silent(&mut self) -> bool {
+        if self.ended || !self.input.is_empty() {
+            return false;
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        if self.socket.poll_read_ready(&mut cx).is_pending() {
+            return true;
+        }
+        let mut probe = [0u8; 1];
+        matches!(self.socket.try_read(&mut probe), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Gives the read buffer back if nothing is in it.
+    pub fn rest(&mut self) {
+        if self.input.is_empty() && self.input.capacity() > 0 {
+            give_back(std::mem::take(&mut self.input));
+        }
+    }
+
+    /// Makes closing send a reset instead of a polite end, so that the peer can't take a cut
+    /// message for a whole one.
+    pub fn reset_on_close(&self) {
+        // Without it the peer still sees an end before the message was whole.
+        let _ = socket2::SockRef::from(&self.socket).set_linger(Some(std::time::Duration::ZERO));
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.input.clear();
+        self.rest();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stream_that_waits_holds_no_buffer() -> io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let mut peer = TcpStream::connect(listener.local_addr()?).await?;
+        let mut stream = Stream::new(listener.accept().await?.0);
+        for _ in 0..2 {
+            let waits = tokio::time::timeout(std::time::Duration::from_millis(20), stream.fill()).await;
+            assert!(waits.is_err());
+            assert_eq!(stream.input.capacity(), 0);
+            peer.write_all(b"hello").await?;
+            assert_eq!((stream.fill().await?, &stream.input[..]), (5, &b"hello"[..]));
+            stream.input.clear();
+            stream.rest();
+        }
+        Ok(())
+    }
+}

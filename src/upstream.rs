@@ -1,0 +1,15 @@
+//! The side that faces services: their addresses, and connections to them.
+//!
+//! In: a service's endpoints and a request to send. Out: a connection that was just opened or
+//! waited in its pool. Knows nothing of policies beyond what it is told for one attempt.
+
+mod connect;
+pub mod discover;
+mod endpoints;
+mod pool;
+
+pub use connect::{connect, is_exhaustion};
+pub use endpoints::{
+    Endpoint, EndpointList, EndpointSet, FAILED_LOOKUP_WAIT, InFlight, Source, TTL_MAX, TTL_MIN,
+};
+pub use pool::{Connection, FRESH_IDLE_MAX, Pools};

@@ -1,0 +1,115 @@
+"""Processes under measurement: started on one CPU, watched through /proc, loaded by wrk from the other."""
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+
+LOAD_CPU, PROXY_CPU = 0, 1
+UPSTREAM, PROXY = 19000, 18080
+NUMBER = re.compile(r"([\d.]+)(us|ms|s|m)?")
+MILLISECONDS = {"us": 0.001, "ms": 1, "s": 1000, "m": 60_000}
+
+
+@contextlib.contextmanager
+def running(command, cpu, port):
+    """A program pinned to a CPU that listens on `port`; ended afterwards. Gives its process id and
+    the seconds from its start until it listened."""
+    if accepts(port):
+        raise SystemExit(f"something listens on 127.0.0.1:{port} already")
+    begun = time.perf_counter()
+    process = subprocess.Popen(["taskset", "-c", str(cpu), *command], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        while not accepts(port):
+            if process.poll() is not None:
+                raise SystemExit(f"{' '.join(command)} ended:\n{process.stderr.read().decode()}")
+            if time.perf_counter() - begun > 30:
+                raise SystemExit(f"{' '.join(command)} does not listen on {port}")
+            time.sleep(0.002)
+        os.set_blocking(process.stderr.fileno(), False)
+        yield process.pid, time.perf_counter() - begun
+    finally:
+        process.terminate()
+        try:
+            process.wait(3)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stderr.close()
+
+
+def accepts(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def family(pid):
+    """A process and its descendants: nginx and HAProxy may work in children."""
+    members = [pid]
+    for member in members:
+        for task in tasks(member):
+            with contextlib.suppress(OSError):
+                members += map(int, open(f"/proc/{member}/task/{task}/children").read().split())
+    return members
+
+
+def tasks(pid):
+    try:
+        return os.listdir(f"/proc/{pid}/task")
+    except FileNotFoundError:
+        return []
+
+
+def cpu_seconds(pid):
+    """CPU time of all its threads so far; `schedstat` counts nanoseconds."""
+    spent = 0
+    for member in family(pid):
+        for task in tasks(member):
+            with contextlib.suppress(OSError):
+                spent += int(open(f"/proc/{member}/task/{task}/schedstat").read().split()[0])
+    return spent / 1e9
+
+
+def memory_kib(pid):
+    """Resident memory; pages that processes share are shared out between them (Pss)."""
+    total = 0
+    for member in family(pid):
+        text = open(f"/proc/{member}/smaps_rollup").read()
+        total += int(re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)[1])
+    return total
+
+
+def wrk(seconds, connections, *more):
+    """One run of wrk from the load CPU, as requests, requests per second, percentiles in ms, errors."""
+    command = ["taskset", "-c", str(LOAD_CPU), "wrk", "--latency", "-t1", f"-c{connections}", f"-d{seconds}s",
+               "-H", "Host: payment-service", *more, f"http://127.0.0.1:{PROXY}/"]
+    text = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True).stdout
+    errors = sum(int(found) for line in re.findall(r"Socket errors: (.*)|Non-2xx or 3xx responses: (.*)", text)
+                 for found in re.findall(r"\d+", " ".join(line)))
+    return {"requests": int(re.search(r"(\d+) requests in", text)[1]),
+            "rps": float(re.search(r"Requests/sec:\s+(\S+)", text)[1]),
+            "p50": milliseconds(re.search(r"\s50%\s+(\S+)", text)[1]),
+            "p99": milliseconds(re.search(r"\s99%\s+(\S+)", text)[1]), "errors": errors}
+
+
+def milliseconds(text):
+    number, unit = NUMBER.fullmatch(text).groups()
+    return float(number) * MILLISECONDS[unit]
+
+
+def loaded(pid, seconds, connections, *more):
+    """The same after a second of warm-up, with the proxy's CPU microseconds per request."""
+    wrk(1, connections, *more)
+    before = cpu_seconds(pid)
+    figures = wrk(seconds, connections, *more)
+    figures["cpu_us"] = (cpu_seconds(pid) - before) / max(figures["requests"], 1) * 1e6
+    figures["memory_mib"] = memory_kib(pid) / 1024
+    return figures
+
+
+def missing(programs):
+    return [program for program in programs if not shutil.which(program)]

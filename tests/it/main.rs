@@ -1,0 +1,34 @@
+//! Behaviour of the real binary over real sockets: scripted services, raw clients, faults counted.
+//!
+//! In: the built `outrigger`, a YAML text, a script of what the service does. Out: what the
+//! application read, what the service saw, what the metrics say. Nothing but `docs` knows the proxy's
+//! code; every port is 0, nothing has to be installed, and waits are bounded polls for the thing
+//! itself. One binary for all modules, so that it is linked once.
+
+mod support;
+
+mod harness;
+
+mod architecture;
+mod breaker;
+mod bulkhead;
+mod cancel;
+mod chaos;
+mod codec;
+mod codec_body;
+mod codec_upgrade;
+mod config_reload;
+mod dns;
+mod docs;
+mod exhaustion;
+mod faults;
+mod force;
+mod hostile;
+mod hostile_response;
+mod life;
+mod observe;
+mod retries;
+mod retries_limits;
+mod road;
+mod routing;
+mod timeouts;

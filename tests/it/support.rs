@@ -1,0 +1,30 @@
+//! The harness: the proxy as a process, a scripted service, a raw client.
+//!
+//! In: YAML, scripts, bytes. Out: what was seen on each side. It parses strictly and complains
+//! itself: whatever the proxy sends must be HTTP that nobody could read two ways.
+
+mod client;
+mod command;
+mod dns_server;
+mod metrics;
+mod proxy;
+mod received;
+mod script;
+mod sockets;
+mod upstream;
+mod wait;
+pub(crate) mod wire;
+mod yaml;
+
+pub(crate) use client::Client;
+pub(crate) use command::{binary, outrigger, run};
+pub(crate) use dns_server::{DnsAnswer, DnsServer};
+pub(crate) use metrics::Metrics;
+pub(crate) use proxy::Outrigger;
+pub(crate) use received::Received;
+pub(crate) use script::{Reply, delay, held, then_close};
+pub(crate) use sockets::{Echo, FullBacklog, Refused};
+pub(crate) use upstream::Upstream;
+pub(crate) use wait::{BOUND, eventually, ms, within};
+pub(crate) use wire::pattern;
+pub(crate) use yaml::{Mesh, get, post, request, shop, shop_with};
