@@ -78,34 +78,46 @@ struct Call<'a> {
 
 /// Runs one call to its end: exactly one reply, exactly one record.
 pub async fn run(local: &Local, client: &mut Client, mut request: Request) -> Flow {
-    let plan = request.plan;
-    let route = plan.route();
-    let mut call = Call {
-        local,
-        plan: &plan,
-        head: request.head,
-        upload: &mut request.upload,
-        client,
-        record: CallRecord::start(&route.stats, local.access_log.as_ref(), request.started),
-        deadline: route.policy.timeout.map(|timeout| request.started + timeout),
-        last_status: 0,
-        avoid: None,
-        redialled: false,
-        dial_anew: false,
-        retries: 0,
-    };
-    if let Some(budget) = &plan.service.state.budget {
-        budget.deposit(local.worker, request.started);
+    let mut call = Call::new(local, client, &mut request);
+    call.deadline = call.plan.policy().timeout.map(|timeout| call.record.started() + timeout);
+    if let Some(budget) = &call.plan.service.state.budget {
+        budget.deposit(local.worker, call.record.started());
     }
     let (outcome, flow, ended) = if call.head.upgrade { call.upgrade().await } else { call.attempts().await };
-    let line = Line {
-        service: &plan.service.state.name,
-        route: &route.name,
-        request: call.upload.request_line(),
-        trace: call.head.trace,
-    };
-    call.record.finish(outcome, ended, &line);
+    call.record(outcome, ended);
     flow
+}
+
+impl<'a> Call<'a> {
+    /// A call that has made no attempt yet and has no deadline.
+    fn new(local: &'a Local, client: &'a mut Client, request: &'a mut Request) -> Self {
+        let Request { plan, head, upload, started } = request;
+        Self {
+            local,
+            plan,
+            head: *head,
+            upload,
+            client,
+            record: CallRecord::start(&plan.route().stats, local.access_log.as_ref(), *started),
+            deadline: None,
+            last_status: 0,
+            avoid: None,
+            redialled: false,
+            dial_anew: false,
+            retries: 0,
+        }
+    }
+
+    /// Ends the call's record.
+    fn record(self, outcome: Outcome, ended: Instant) {
+        let line = Line {
+            service: &self.plan.service.state.name,
+            route: &self.plan.route().name,
+            request: self.upload.request_line(),
+            trace: self.head.trace,
+        };
+        self.record.finish(outcome, ended, &line);
+    }
 }
 
 impl Call<'_> {

@@ -53,18 +53,7 @@ pub async fn refuse(
     keep_alive: bool,
     without_body: bool,
 ) -> Flow {
-    let reply = Reply {
-        fault,
-        service: "",
-        message: what.to_owned(),
-        attempts: 0,
-        last_status: 0,
-        trace: None,
-        retry_after: None,
-        keep_alive,
-        without_body,
-    };
-    write(&reply, &mut client.out);
+    write(&Reply { keep_alive, without_body, ..Reply::unrouted(fault, what) }, &mut client.out);
     match client.flush_within(Some(FLUSH_WAIT_MAX)).await {
         Ok(()) if keep_alive => Flow::Again,
         Ok(()) => Flow::Linger,
@@ -75,19 +64,25 @@ pub async fn refuse(
 /// The bytes of such a reply, for a connection that is refused before it is served.
 pub fn refuse_raw(fault: Fault, what: &str) -> BytesMut {
     let mut out = BytesMut::new();
-    let reply = Reply {
-        fault,
-        service: "",
-        message: what.to_owned(),
-        attempts: 0,
-        last_status: 0,
-        trace: None,
-        retry_after: None,
-        keep_alive: false,
-        without_body: false,
-    };
-    write(&reply, &mut out);
+    write(&Reply::unrouted(fault, what), &mut out);
     out
+}
+
+impl Reply<'_> {
+    /// To a request that has no service; its connection ends.
+    fn unrouted(fault: Fault, what: &str) -> Self {
+        Self {
+            fault,
+            service: "",
+            message: what.to_owned(),
+            attempts: 0,
+            last_status: 0,
+            trace: None,
+            retry_after: None,
+            keep_alive: false,
+            without_body: false,
+        }
+    }
 }
 
 /// Longest wait for an application to take a refusal.

@@ -15,7 +15,7 @@ use crate::error::Fault;
 use crate::mesh::Local;
 use crate::policy::{Ending, verdict};
 use crate::stream::{Alarm, READ_BYTES, Stream};
-use crate::telemetry::{CallRecord, Line, Outcome, add_one};
+use crate::telemetry::{Outcome, add_one};
 use crate::upstream::Connection;
 use crate::wire::{ClientSide, client_response};
 
@@ -35,30 +35,10 @@ pub enum Opening {
 
 /// Opens a tunnel to the plan's service and carries bytes until both sides have ended.
 pub async fn tunnel(local: &Local, client: &mut Client, mut request: Request, opening: Opening) -> Flow {
-    let plan = request.plan;
-    let route = plan.route();
-    let mut call = Call {
-        local,
-        plan: &plan,
-        head: request.head,
-        upload: &mut request.upload,
-        client,
-        record: CallRecord::start(&route.stats, local.access_log.as_ref(), request.started),
-        deadline: None,
-        last_status: 0,
-        avoid: None,
-        redialled: false,
-        dial_anew: true,
-        retries: 0,
-    };
+    let mut call = Call::new(local, client, &mut request);
+    call.dial_anew = true;
     let (outcome, flow, ended) = call.open_tunnel(opening).await;
-    let line = Line {
-        service: &plan.service.state.name,
-        route: &route.name,
-        request: call.upload.request_line(),
-        trace: call.head.trace,
-    };
-    call.record.finish(outcome, ended, &line);
+    call.record(outcome, ended);
     flow
 }
 
