@@ -114,34 +114,17 @@ impl<'p> Call<'p> {
 }
 
 /// How a failure looks to the retry policy; `None` for those that are never asked about: local
-/// refusals and the application's own doing.
+/// refusals, the application's own doing and the end of all time.
 fn failure_of(failed: &Failed) -> Option<Failure> {
-    Some(match failed.fault {
-        Fault::ConnectFailed
-        | Fault::ConnectTimeout
-        | Fault::TlsFailed
-        | Fault::DnsFailed
-        | Fault::NoEndpoints => Failure::NeverSent,
-        Fault::ResetBeforeResponse if failed.sent == Sent::No => Failure::NeverSent,
-        Fault::ResetBeforeResponse => Failure::NoResponse,
-        Fault::PerTryTimeout if failed.sent == Sent::No => Failure::NeverSent,
-        Fault::PerTryTimeout => Failure::PerTryTimeout,
-        Fault::ProtocolError | Fault::IdleTimeout => Failure::Other,
-        Fault::NoRoute
-        | Fault::Denied
-        | Fault::LoopDetected
-        | Fault::BulkheadFull
-        | Fault::BulkheadTimeout
-        | Fault::BreakerOpen
-        | Fault::Overloaded
-        | Fault::ResetMidResponse
-        | Fault::DeadlineExceeded
-        | Fault::RequestMalformed
-        | Fault::RequestTimeout
-        | Fault::HeaderTooLarge
-        | Fault::ClientCancelled
-        | Fault::ShuttingDown => return None,
-    })
+    if failed.fault.retriable() {
+        return Some(match failed.sent {
+            Sent::No => Failure::NeverSent,
+            Sent::Maybe | Sent::Yes if failed.fault == Fault::PerTryTimeout => Failure::PerTryTimeout,
+            Sent::Maybe | Sent::Yes => Failure::NoResponse,
+        });
+    }
+    // Asked about all the same, so that the "no" is counted.
+    matches!(failed.fault, Fault::ProtocolError | Fault::IdleTimeout).then_some(Failure::Other)
 }
 
 const fn skipped(skip: Skip) -> RetryDecision {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::error::{FAULTS, Fault};
+use crate::error::{FAULTS, Fault, Side};
 use crate::wire::TraceParent;
 
 use super::{AccessLog, RouteStats};
@@ -81,30 +81,10 @@ impl Outcome {
         match self {
             Self::Success => "success",
             Self::ServiceFailure => "failure",
-            Self::Fault(fault) => match fault {
-                Fault::ClientCancelled => "cancelled",
-                Fault::NoRoute
-                | Fault::Denied
-                | Fault::LoopDetected
-                | Fault::BulkheadFull
-                | Fault::BulkheadTimeout
-                | Fault::BreakerOpen
-                | Fault::Overloaded
-                | Fault::RequestMalformed
-                | Fault::RequestTimeout
-                | Fault::HeaderTooLarge
-                | Fault::ShuttingDown => "refused",
-                Fault::NoEndpoints
-                | Fault::ConnectFailed
-                | Fault::ConnectTimeout
-                | Fault::TlsFailed
-                | Fault::DnsFailed
-                | Fault::ResetBeforeResponse
-                | Fault::ResetMidResponse
-                | Fault::ProtocolError
-                | Fault::PerTryTimeout
-                | Fault::DeadlineExceeded
-                | Fault::IdleTimeout => "failure",
+            Self::Fault(Fault::ClientCancelled) => "cancelled",
+            Self::Fault(fault) => match fault.side() {
+                Side::Local => "refused",
+                Side::Upstream => "failure",
             },
         }
     }
