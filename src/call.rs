@@ -1,35 +1,31 @@
 //! The road of one call, readable from top to bottom.
 //!
-//! In: a planned request and the application's connection. Out: exactly one reply and exactly one
-//! record. The loop here asks the policies and obeys; what an attempt does is in `attempt`.
+//! In: a planned request and the application's side of it. Out: exactly one reply and exactly one
+//! record. The loop here asks the policies and obeys; what an attempt does is in `attempt`, and
+//! what HTTP/1 and HTTP/2 do differently is behind `side`.
 
 mod attempt;
-mod client;
 mod dial;
-mod download;
-mod exchange;
+mod fault;
 mod hold;
-mod reply;
+mod http1;
 mod retry;
-mod tunnel;
-mod upload;
+mod side;
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::error::Fault;
-use crate::head::{Method, RequestHead, Version};
+use crate::head::RequestHead;
 use crate::mesh::{Local, Plan};
 use crate::telemetry::{CallRecord, Line, Outcome};
 
-pub use client::Client;
-pub use reply::{refuse, refuse_raw};
-pub use tunnel::{Opening, tunnel};
-pub use upload::Upload;
+pub use http1::{Client, Opening, Request, Upload, refuse, refuse_raw, run, tunnel};
 
-use attempt::{Answer, Failed};
+use attempt::Failed;
 use retry::Next;
+use side::{Reply, Side};
 
 /// What becomes of the application's connection after a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,26 +38,15 @@ pub enum Flow {
     Linger,
 }
 
-/// A request on its way.
-#[derive(Debug)]
-pub struct Request {
-    /// What decides over it.
-    pub plan: Plan,
-    /// What is known of it.
-    pub head: RequestHead,
-    /// Its head as it is sent on, and its body as it arrives.
-    pub upload: Upload,
-    /// When its head was whole.
-    pub started: Instant,
-}
+/// What a call has come to: for its record, for its connection, and when.
+type Ended = (Outcome, Flow, Instant);
 
 /// One call, while it runs.
-struct Call<'a> {
+struct Call<'a, S> {
     local: &'a Local,
     plan: &'a Plan,
     head: RequestHead,
-    upload: &'a mut Upload,
-    client: &'a mut Client,
+    side: S,
     record: CallRecord<'a>,
     /// No reply may be awaited after this; `None` without `timeout`, or while a long body arrives.
     deadline: Option<Instant>,
@@ -76,29 +61,15 @@ struct Call<'a> {
     retries: u32,
 }
 
-/// Runs one call to its end: exactly one reply, exactly one record.
-pub async fn run(local: &Local, client: &mut Client, mut request: Request) -> Flow {
-    let mut call = Call::new(local, client, &mut request);
-    call.deadline = call.plan.policy().timeout.map(|timeout| call.record.started() + timeout);
-    if let Some(budget) = &call.plan.service.state.budget {
-        budget.deposit(local.worker, call.record.started());
-    }
-    let (outcome, flow, ended) = if call.head.upgrade { call.upgrade().await } else { call.attempts().await };
-    call.record(outcome, ended);
-    flow
-}
-
-impl<'a> Call<'a> {
+impl<'a, S: Side> Call<'a, S> {
     /// A call that has made no attempt yet and has no deadline.
-    fn new(local: &'a Local, client: &'a mut Client, request: &'a mut Request) -> Self {
-        let Request { plan, head, upload, started } = request;
+    fn new(local: &'a Local, plan: &'a Plan, head: RequestHead, started: Instant, side: S) -> Self {
         Self {
             local,
             plan,
-            head: *head,
-            upload,
-            client,
-            record: CallRecord::start(&plan.route().stats, local.access_log.as_ref(), *started),
+            head,
+            side,
+            record: CallRecord::start(&plan.route().stats, local.access_log.as_ref(), started),
             deadline: None,
             last_status: 0,
             avoid: None,
@@ -108,28 +79,35 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// The call counts from here on: towards the budget for retries, and against its deadline.
+    fn begin(&mut self) {
+        self.deadline = self.plan.policy().timeout.map(|timeout| self.record.started() + timeout);
+        if let Some(budget) = &self.plan.service.state.budget {
+            budget.deposit(self.local.worker, self.record.started());
+        }
+    }
+
     /// Ends the call's record.
     fn record(self, outcome: Outcome, ended: Instant) {
         let line = Line {
             service: &self.plan.service.state.name,
             route: &self.plan.route().name,
-            request: self.upload.request_line(),
+            request: &self.side.request_line(),
             trace: self.head.trace,
         };
         self.record.finish(outcome, ended, &line);
     }
-}
 
-impl Call<'_> {
     /// Attempt, decide, back off; the only way out is a reply or a client that left.
-    async fn attempts(&mut self) -> (Outcome, Flow, Instant) {
+    async fn attempts(&mut self) -> Ended {
         loop {
             let next = match self.attempt().await {
                 Ok(mut answer) => match self.after_answer(&mut answer) {
-                    Next::GiveUp => return self.reply(answer).await,
+                    Next::GiveUp => return S::reply(self, answer).await,
                     Next::Again { after } => {
-                        self.last_status = answer.head.status;
-                        self.discard(answer);
+                        self.last_status = answer.reply.status();
+                        // Its body is not worth reading: what carries it goes too.
+                        self.avoid = Some(answer.reply.address());
                         after
                     }
                 },
@@ -142,12 +120,12 @@ impl Call<'_> {
             if let Err(fault) = self.back_off(next).await {
                 return self.gave_up(fault).await;
             }
-            self.upload.rewind();
+            self.side.rewind();
         }
     }
 
     /// The wait for another attempt was in vain.
-    async fn gave_up(&mut self, fault: Fault) -> (Outcome, Flow, Instant) {
+    async fn gave_up(&mut self, fault: Fault) -> Ended {
         if fault == Fault::ClientCancelled {
             return self.cancelled();
         }
@@ -160,46 +138,20 @@ impl Call<'_> {
             return Ok(());
         }
         let until = Instant::now() + wait;
-        self.client
-            .watching(self.head.half_close_ends(), self.deadline, tokio::time::sleep_until(until))
-            .await
+        self.watching(self.deadline, tokio::time::sleep_until(until)).await
     }
 
     /// The application went away: no reply, and no vote about the service.
-    fn cancelled(&mut self) -> (Outcome, Flow, Instant) {
+    fn cancelled(&mut self) -> Ended {
         self.record.status = Fault::ClientCancelled.status();
         (Outcome::Fault(Fault::ClientCancelled), Flow::Close, Instant::now())
     }
 
     /// Our own reply, with the reason.
-    async fn fault(&mut self, failed: Failed) -> (Outcome, Flow, Instant) {
+    async fn fault(&mut self, failed: Failed) -> Ended {
         let now = Instant::now();
-        let (status, _) = failed.fault.reply();
-        self.record.status = status;
-        // After CONNECT come bytes of a tunnel, which must not be read as requests; an HTTP/1.0 client
-        // may take the end of the connection for the reply's.
-        let may_go_on = self.head.method != Method::Connect && self.head.version == Version::Http11;
-        let keep_alive = self.head.keep_alive && may_go_on && self.upload.is_read() && !self.client.closing();
-        reply::write_fault(self, &failed, keep_alive);
-        let flow = match self.client.flush_within(self.plan.policy().idle_timeout).await {
-            Ok(()) if keep_alive => Flow::Again,
-            Ok(()) => Flow::Linger,
-            Err(_) => Flow::Close,
-        };
+        self.record.status = failed.fault.status();
+        let flow = S::refuse(self, &failed).await;
         (Outcome::Fault(failed.fault), flow, now)
-    }
-
-    /// Gives up an answer that a retry replaces. Its body is not worth reading: the connection goes.
-    fn discard(&mut self, answer: Answer<'_>) {
-        self.avoid = Some(answer.connection.address);
-        drop(answer);
-    }
-}
-
-impl RequestHead {
-    /// Whether the end of the client's side ends the call: an HTTP/1.1 client that waits for a
-    /// reply keeps its side open.
-    fn half_close_ends(&self) -> bool {
-        self.keep_alive && self.version == Version::Http11 && self.method != Method::Connect
     }
 }

@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 pub use alarm::Alarm;
@@ -26,10 +26,28 @@ pub const READ_BYTES: usize = 16 * 1024;
 /// Bytes asked of the kernel inside a long body, where calls to the kernel are what costs.
 pub const BODY_READ_BYTES: usize = 64 * 1024;
 
+/// A byte stream that is no socket of its own, such as one request inside an HTTP/2 connection.
+pub trait Virtual: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug {
+    /// The stream is given up: its peer must not take what it has for the whole.
+    fn reset(&mut self);
+
+    /// Whether the peer has provably not acted on anything that was written.
+    fn is_unprocessed(&self) -> bool {
+        false
+    }
+}
+
+/// What carries the bytes.
+#[derive(Debug)]
+enum Socket {
+    Plain(TcpStream),
+    Virtual(Box<dyn Virtual>),
+}
+
 /// A socket and its unread input.
 #[derive(Debug)]
 pub struct Stream {
-    socket: TcpStream,
+    socket: Socket,
     /// Read and not yet used.
     pub input: BytesMut,
     ended: bool,
@@ -40,12 +58,24 @@ pub struct Stream {
 impl Stream {
     /// Takes over a connected socket.
     pub fn new(socket: TcpStream) -> Self {
+        Self::over(Socket::Plain(socket))
+    }
+
+    /// A stream whose bytes something else carries.
+    pub fn virtual_over(carrier: Box<dyn Virtual>) -> Self {
+        Self::over(Socket::Virtual(carrier))
+    }
+
+    fn over(socket: Socket) -> Self {
         Self { socket, input: BytesMut::new(), ended: false }
     }
 
-    /// The socket itself, for its addresses and options.
-    pub fn socket(&self) -> &TcpStream {
-        &self.socket
+    /// Whether the peer has provably not acted on anything that was written to it.
+    pub fn is_unprocessed(&self) -> bool {
+        match &self.socket {
+            Socket::Plain(_) => false,
+            Socket::Virtual(carrier) => carrier.is_unprocessed(),
+        }
     }
 
     /// Whether the peer has ended its side.
@@ -61,7 +91,7 @@ impl Stream {
         let was_idle = self.input.capacity() == 0;
         if was_idle {
             // An idle stream waits without a buffer.
-            ready!(self.socket.poll_read_ready(cx))?;
+            ready!(self.socket.poll_readable(cx))?;
             self.input = take();
         }
         if self.input.capacity() - self.input.len() < size / 4 {
@@ -115,11 +145,16 @@ impl Stream {
             return false;
         }
         let mut cx = Context::from_waker(Waker::noop());
-        if self.socket.poll_read_ready(&mut cx).is_pending() {
-            return true;
+        match &mut self.socket {
+            Socket::Plain(socket) => {
+                if socket.poll_read_ready(&mut cx).is_pending() {
+                    return true;
+                }
+                let mut probe = [0u8; 1];
+                matches!(socket.try_read(&mut probe), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            }
+            Socket::Virtual(_) => false,
         }
-        let mut probe = [0u8; 1];
-        matches!(self.socket.try_read(&mut probe), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Gives the read buffer back if nothing is in it.
@@ -131,9 +166,125 @@ impl Stream {
 
     /// Makes closing send a reset instead of a polite end, so that the peer can't take a cut
     /// message for a whole one.
-    pub fn reset_on_close(&self) {
-        // Without it the peer still sees an end before the message was whole.
-        let _ = socket2::SockRef::from(&self.socket).set_linger(Some(std::time::Duration::ZERO));
+    pub fn reset_on_close(&mut self) {
+        match &mut self.socket {
+            Socket::Plain(socket) => {
+                // Without it the peer still sees an end before the message was whole.
+                let _ = socket2::SockRef::from(&*socket).set_linger(Some(std::time::Duration::ZERO));
+            }
+            Socket::Virtual(carrier) => carrier.reset(),
+        }
+    }
+}
+
+// === impl Socket ===
+
+impl Socket {
+    /// Ready when a read is worth a buffer.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(socket) => socket.poll_read_ready(cx),
+            // It says so itself when it is read.
+            Self::Virtual(_) => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Plain(socket) => Pin::new(socket).poll_read(cx, out),
+            Self::Virtual(carrier) => Pin::new(carrier).poll_read(cx, out),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Self::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::Virtual(carrier) => Pin::new(carrier).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+            Self::Virtual(carrier) => Pin::new(carrier).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(socket) => socket.is_write_vectored(),
+            Self::Virtual(carrier) => carrier.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            Self::Virtual(carrier) => Pin::new(carrier).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Virtual(carrier) => Pin::new(carrier).poll_shutdown(cx),
+        }
+    }
+}
+
+/// For libraries that read a stream themselves: what is unread comes first.
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.input.is_empty() {
+            return Pin::new(&mut self.socket).poll_read(cx, out);
+        }
+        let count = self.input.len().min(out.remaining());
+        out.put_slice(&self.input[..count]);
+        self.input.advance(count);
+        self.rest();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
 

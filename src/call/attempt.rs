@@ -13,16 +13,15 @@ use crate::error::{Fault, Sent};
 use crate::mesh::{LocalService, ServiceState};
 use crate::policy::{Ending, Entry, Refused, Verdict, verdict};
 use crate::telemetry::add_one;
-use crate::upstream::{Connection, Endpoint};
-use crate::wire::ResponseHead;
+use crate::upstream::Endpoint;
 
 use super::Call;
 use super::hold::{Hold, Place, Ticket, announce};
+use super::side::{Reply, Side};
 
 /// The head of an answer, and what is held until its body ends.
-pub(super) struct Answer<'a> {
-    pub(super) head: ResponseHead,
-    pub(super) connection: Connection,
+pub(super) struct Answer<'a, R> {
+    pub(super) reply: R,
     pub(super) hold: Hold<'a>,
     /// When its head was read.
     pub(super) at: Instant,
@@ -70,9 +69,9 @@ impl Failed {
 
 // === impl Call ===
 
-impl<'p> Call<'p> {
+impl<'p, S: Side> Call<'p, S> {
     /// One attempt, from the breaker's check to the head of the answer.
-    pub(super) async fn attempt(&mut self) -> Result<Answer<'p>, Failed> {
+    pub(super) async fn attempt(&mut self) -> Result<Answer<'p, S::Reply>, Failed> {
         let plan = self.plan;
         let state = plan.state();
         let started = if self.record.attempts == 0 { self.record.started() } else { Instant::now() };
@@ -85,11 +84,11 @@ impl<'p> Call<'p> {
         self.record.attempts += 1;
         add_one(&plan.service.stats.attempts);
         match result {
-            Ok((head, connection, at)) => {
+            Ok((reply, at)) => {
                 let took = at.saturating_duration_since(now);
                 plan.service.stats.attempt_duration.record(took);
                 let slow = slow_after(state, plan.policy()).is_some_and(|limit| took > limit);
-                Ok(Answer { head, connection, hold, at, slow })
+                Ok(Answer { reply, hold, at, slow })
             }
             Err(failed) => {
                 self.judge_failure(&mut hold, &failed, now);
@@ -178,9 +177,7 @@ impl<'p> Call<'p> {
         let mut waiting = bulkhead.wait().map_err(|_| Fault::BulkheadFull)?;
         let queue_end = now + settings.max_wait;
         let until = self.deadline.map_or(queue_end, |deadline| deadline.min(queue_end));
-        let end_is_gone = self.head.half_close_ends();
-        let waited =
-            self.client.watching(end_is_gone, Some(until), std::future::poll_fn(|cx| waiting.poll(cx))).await;
+        let waited = self.watching(Some(until), std::future::poll_fn(|cx| waiting.poll(cx))).await;
         let ended = Instant::now();
         self.record.queued += ended.saturating_duration_since(now).max(Duration::from_nanos(1));
         match waited {
@@ -204,24 +201,18 @@ impl<'p> Call<'p> {
         hold: &mut Hold<'p>,
         now: Instant,
         give_up: Option<Instant>,
-    ) -> Result<(ResponseHead, Connection, Instant), Failed> {
-        let mut connection = self.connect(hold, now, give_up).await?;
-        self.upload.set_span(self.local.random_id());
-        match self.exchange(&mut connection, give_up).await {
-            Ok(head) => Ok((head, connection, Instant::now())),
-            Err(mut failed) => {
-                let address = connection.address;
-                failed.stale = connection.reused
-                    && failed.fault == Fault::ResetBeforeResponse
-                    && failed.sent != Sent::Yes;
-                if failed.stale {
-                    self.plan.service.pools.clear(address);
-                } else if failed.fault == Fault::ResetBeforeResponse
-                    && let Some(in_flight) = &hold.in_flight
-                {
-                    in_flight.endpoint().penalty.failed(Instant::now());
+    ) -> Result<(S::Reply, Instant), Failed> {
+        let connection = self.connect(hold, now, give_up).await?;
+        match S::exchange(self, connection, give_up).await {
+            Ok(reply) => Ok((reply, Instant::now())),
+            Err(failed) => {
+                if let Some(in_flight) = &hold.in_flight {
+                    let endpoint = in_flight.endpoint();
+                    if failed.fault == Fault::ResetBeforeResponse && !failed.stale {
+                        endpoint.penalty.failed(Instant::now());
+                    }
+                    self.avoid = Some(endpoint.address);
                 }
-                self.avoid = Some(address);
                 Err(failed)
             }
         }
@@ -245,9 +236,9 @@ impl<'p> Call<'p> {
     }
 
     /// A status that is a failure is one however the body fares; any other waits for the body's end.
-    pub(super) fn judge_answer(&self, answer: &mut Answer<'p>) {
+    pub(super) fn judge_answer(&self, answer: &mut Answer<'p, S::Reply>) {
         let Some(settings) = &self.plan.policy().circuit_breaker else { return };
-        let verdict = verdict(&settings.fail_on, Ending::Status(answer.head.status));
+        let verdict = verdict(&settings.fail_on, answer.reply.ending());
         if verdict == Verdict::Failure {
             answer.hold.ticket.judge(self.local, verdict, answer.slow, answer.at);
         }

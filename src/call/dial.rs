@@ -11,24 +11,26 @@ use tokio::time::Instant;
 
 use crate::error::{Fault, Sent};
 use crate::policy::choose;
+use crate::stream::Stream;
 use crate::telemetry::{Gauge, add_one};
-use crate::upstream::{Connection, EndpointList, InFlight, connect};
+use crate::upstream::{EndpointList, InFlight, connect};
 
 use super::Call;
 use super::attempt::{Detail, Failed};
 use super::hold::Hold;
+use super::side::Side;
 
 /// Most addresses dialled in one attempt. With more, the retry policy has its say in between.
 const DIALS_MAX: usize = 4;
 
-impl<'p> Call<'p> {
+impl<'p, S: Side> Call<'p, S> {
     /// A connection to an endpoint of the service, counted in `hold`.
     pub(super) async fn connect(
         &mut self,
         hold: &mut Hold<'p>,
         now: Instant,
         give_up: Option<Instant>,
-    ) -> Result<Connection, Failed> {
+    ) -> Result<S::Connection, Failed> {
         let list = self.endpoints(now).await?;
         let mut failed = None;
         let mut tried = [usize::MAX; DIALS_MAX];
@@ -40,17 +42,19 @@ impl<'p> Call<'p> {
                 return Err(Failed::local(Fault::LoopDetected));
             }
             hold.in_flight = Some(InFlight::enter(&list.endpoints[endpoint]));
-            if let Some(connection) = self.pooled(address, now) {
+            if !self.dial_anew
+                && let Some(connection) = S::pooled(self, address, now)
+            {
                 return Ok(connection);
             }
-            match self.dial(address, give_up).await {
+            match S::dial(self, address, give_up).await {
                 Ok(connection) => return Ok(connection),
-                Err(fault @ (Fault::ConnectFailed | Fault::ConnectTimeout)) => {
+                Err(unreachable) if unreachable.is_unreachable() => {
                     list.endpoints[endpoint].penalty.failed(Instant::now());
                     self.avoid = Some(address);
-                    failed = Some(Failed { detail: Detail::Address(address), ..Failed::local(fault) });
+                    failed = Some(unreachable);
                 }
-                Err(fault) => return Err(Failed::local(fault)),
+                Err(failed) => return Err(failed),
             }
             if give_up.is_some_and(|give_up| Instant::now() >= give_up) {
                 return Err(Failed { sent: Sent::No, ..Failed::local(Fault::PerTryTimeout) });
@@ -67,8 +71,7 @@ impl<'p> Call<'p> {
         }
         let limit = now + self.plan.policy().connect_timeout;
         let until = self.deadline.map_or(limit, |deadline| deadline.min(limit));
-        let end_is_gone = self.head.half_close_ends();
-        match self.client.watching(end_is_gone, Some(until), set.resolved()).await {
+        match self.watching(Some(until), set.resolved()).await {
             Ok(true) => {}
             Ok(false) => return Err(Failed::local(Fault::DnsFailed)),
             Err(Fault::DeadlineExceeded) if until == limit => return Err(Failed::local(Fault::DnsFailed)),
@@ -97,24 +100,33 @@ impl<'p> Call<'p> {
         )
     }
 
-    /// An idle connection. A call that can't be repeated takes only a fresh one, and after a dead
-    /// one, or a failure on the only endpoint, none at all.
-    fn pooled(&self, address: SocketAddr, now: Instant) -> Option<Connection> {
-        if self.dial_anew || self.avoid == Some(address) || self.head.upgrade {
-            return None;
-        }
-        self.plan.service.pools.take(address, !self.head.idempotent, now)
+    /// A new connection to `address`, for the sides to make theirs of.
+    pub(super) async fn reach(
+        &mut self,
+        address: SocketAddr,
+        give_up: Option<Instant>,
+    ) -> Result<Stream, Failed> {
+        let limit = Instant::now() + self.plan.policy().connect_timeout;
+        let until = give_up.map_or(limit, |give_up| give_up.min(limit));
+        let connected = self.watching(self.deadline, connect(address, until)).await;
+        connected
+            .and_then(|connected| connected)
+            .map_err(|fault| Failed { detail: Detail::Address(address), ..Failed::local(fault) })
     }
 
-    async fn dial(&mut self, address: SocketAddr, give_up: Option<Instant>) -> Result<Connection, Fault> {
-        let policy = self.plan.policy();
-        let limit = Instant::now() + policy.connect_timeout;
-        let until = give_up.map_or(limit, |give_up| give_up.min(limit));
-        let end_is_gone = self.head.half_close_ends();
-        let stream = self.client.watching(end_is_gone, self.deadline, connect(address, until)).await??;
+    /// Counts one more connection as open, until the gauge is dropped.
+    pub(super) fn count_open(&self) -> Gauge {
         let stats = &self.plan.service.stats;
         add_one(&stats.opened);
-        let open = Gauge::enter(stats, |stats| &stats.open);
-        Ok(Connection::new(stream, address, &policy.pool, Instant::now(), self.local.random(), open))
+        Gauge::enter(stats, |stats| &stats.open)
+    }
+}
+
+// === impl Failed ===
+
+impl Failed {
+    /// Whether an address can't be reached, so that another one may.
+    fn is_unreachable(&self) -> bool {
+        matches!(self.fault, Fault::ConnectFailed | Fault::ConnectTimeout)
     }
 }

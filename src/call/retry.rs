@@ -9,11 +9,12 @@ use tokio::time::Instant;
 
 use crate::config::{Mode, Retries};
 use crate::error::{Fault, Sent};
-use crate::policy::{Decision, Failure, Question, Skip, decide, parse_retry_after};
+use crate::policy::{Decision, Failure, Question, Skip, decide};
 use crate::telemetry::RetryDecision;
 
 use super::Call;
 use super::attempt::{Answer, Failed};
+use super::side::{Reply, Side, Wish};
 
 /// What comes after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,27 +28,17 @@ pub(super) enum Next {
     },
 }
 
-/// Reasons with which another sidecar says that more calls would make it worse.
-const OVERLOAD_SIGNALS: [&[u8]; 4] = [b"breaker_open", b"bulkhead_full", b"bulkhead_timeout", b"overloaded"];
-
-impl<'p> Call<'p> {
+impl<'p, S: Side> Call<'p, S> {
     /// Whether an answer is given up for another attempt.
-    pub(super) fn after_answer(&mut self, answer: &mut Answer<'p>) -> Next {
-        if answer.head.status < 500 || self.plan.policy().retries.is_none() {
+    pub(super) fn after_answer(&mut self, answer: &mut Answer<'p, S::Reply>) -> Next {
+        let Some(failure) = answer.reply.failure() else { return Next::GiveUp };
+        if self.plan.policy().retries.is_none() {
             return Next::GiveUp;
         }
         // Before the policy is asked: it may be this very answer that opens the breaker.
         self.judge_answer(answer);
-        let failure =
-            if matches!(answer.head.status, 502..=504) { Failure::GatewayError } else { Failure::Other };
-        let bytes = &answer.connection.stream.input;
-        let retry_after = answer.head.retry_after.and_then(|value| {
-            let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            parse_retry_after(value.of_bytes(bytes), unix.as_secs())
-        });
-        let overload =
-            answer.head.reason.is_some_and(|reason| OVERLOAD_SIGNALS.contains(&reason.of_bytes(bytes)));
-        self.ask(failure, retry_after, overload, answer.at)
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.ask(failure, answer.reply.wish(unix.as_secs()), answer.at)
     }
 
     /// Whether a failure is followed by another attempt.
@@ -60,26 +51,27 @@ impl<'p> Call<'p> {
             return Next::Again { after: Duration::ZERO };
         }
         let Some(failure) = failure_of(failed) else { return Next::GiveUp };
-        self.ask(failure, None, false, Instant::now())
+        self.ask(failure, Wish::default(), Instant::now())
     }
 
     /// A pooled connection that was dead already is replaced, if sending twice does no harm.
     fn may_redial(&self, failed: &Failed) -> bool {
-        failed.sent == Sent::No || (self.head.idempotent && self.upload.is_replayable())
+        failed.sent == Sent::No || (self.head.idempotent && self.side.is_replayable())
     }
 
-    fn ask(&mut self, failure: Failure, retry_after: Option<Duration>, overload: bool, now: Instant) -> Next {
+    fn ask(&mut self, failure: Failure, wish: Wish, now: Instant) -> Next {
         let Some(settings) = &self.plan.policy().retries else { return Next::GiveUp };
         let state = self.plan.state();
         let question = Question {
             failure,
             idempotent: self.head.idempotent,
             retries_made: self.retries,
-            body_replayable: self.upload.is_replayable(),
+            body_replayable: self.side.is_replayable(),
             breaker_admits: state.breaker.as_ref().is_none_or(|breaker| breaker.check(now).is_ok()),
-            retry_after,
+            retry_after: wish.retry_after,
+            pushback: wish.pushback,
             time_left: self.deadline.map(|deadline| deadline.saturating_duration_since(now)),
-            overload_signal: overload,
+            overload_signal: wish.forbids,
             random: self.local.random(),
         };
         let withdraw = || match (&state.budget, settings.mode) {

@@ -50,6 +50,8 @@ pub struct Question {
     pub breaker_admits: bool,
     /// What the service asked for, see [`parse_retry_after`].
     pub retry_after: Option<Duration>,
+    /// What the service prescribed: exactly this wait (gRPC proposal A6, pushback).
+    pub pushback: Option<Duration>,
     /// Until the call's deadline; `None` is no deadline.
     pub time_left: Option<Duration>,
     /// The service's own sidecar said that it is overloaded: more calls would make it worse.
@@ -139,13 +141,29 @@ fn forbidden(settings: &Retries, question: &Question) -> Option<Skip> {
 
 /// The wait before the retry, if the call has the time.
 fn wait(settings: &Retries, question: &Question) -> Result<Duration, Skip> {
-    let asked = question.retry_after.unwrap_or_default();
     let too_late = |wait: Duration| question.time_left.is_some_and(|left| wait >= left);
+    if let Some(exactly) = question.pushback {
+        return if too_late(exactly) { Err(Skip::Deadline) } else { Ok(exactly) };
+    }
+    let asked = question.retry_after.unwrap_or_default();
     if asked > RETRY_AFTER_MAX || (question.retry_after.is_some() && too_late(asked)) {
         return Err(Skip::RetryAfter);
     }
     let after = backoff::delay(&settings.backoff, question.retries_made, question.random).max(asked);
     if too_late(after) { Err(Skip::Deadline) } else { Ok(after) }
+}
+
+// === impl Failure ===
+
+impl Failure {
+    /// How an answer with this status looks; `None` for one that nobody would give up.
+    pub const fn of_status(status: u16) -> Option<Self> {
+        match status {
+            0..500 => None,
+            502..=504 => Some(Self::GatewayError),
+            500.. => Some(Self::Other),
+        }
+    }
 }
 
 // === impl Skip ===

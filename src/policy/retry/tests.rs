@@ -29,6 +29,7 @@ fn question(failure: Failure) -> Question {
         retry_after: None,
         time_left: Some(Duration::from_secs(10)),
         overload_signal: false,
+        pushback: None,
         random: 0.5,
     }
 }

@@ -19,10 +19,11 @@ use crate::telemetry::{Outcome, add_one};
 use crate::upstream::Connection;
 use crate::wire::{ClientSide, client_response};
 
-use super::attempt::{Answer, Failed};
-use super::hold::{Hold, Slot};
-use super::retry::Next;
-use super::{Call, Client, Flow, Request};
+use super::super::attempt::{Answer, Failed};
+use super::super::hold::{Hold, Slot};
+use super::super::retry::Next;
+use super::super::{Call, Ended, Flow};
+use super::{Client, Http1, Http1Reply, Request};
 
 /// How a tunnel begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,15 +36,15 @@ pub enum Opening {
 
 /// Opens a tunnel to the plan's service and carries bytes until both sides have ended.
 pub async fn tunnel(local: &Local, client: &mut Client, mut request: Request, opening: Opening) -> Flow {
-    let mut call = Call::new(local, client, &mut request);
+    let mut call = Call::http1(local, client, &mut request);
     call.dial_anew = true;
     let (outcome, flow, ended) = call.open_tunnel(opening).await;
     call.record(outcome, ended);
     flow
 }
 
-impl<'p> Call<'p> {
-    async fn open_tunnel(&mut self, opening: Opening) -> (Outcome, Flow, Instant) {
+impl<'p> Call<'p, Http1<'_>> {
+    async fn open_tunnel(&mut self, opening: Opening) -> Ended {
         let slot = match self.slot() {
             Ok(slot) => slot,
             Err(failed) => return self.no_tunnel(failed, opening).await,
@@ -53,7 +54,7 @@ impl<'p> Call<'p> {
             Err(failed) => return self.no_tunnel(failed, opening).await,
         };
         if opening == Opening::Connect {
-            self.client.out.extend_from_slice(b"HTTP/1.1 200 Connection established\r\n\r\n");
+            self.side.client.out.extend_from_slice(b"HTTP/1.1 200 Connection established\r\n\r\n");
             self.record.status = 200;
         }
         let outcome = self.carry(connection.stream, BytesMut::new()).await;
@@ -79,14 +80,14 @@ impl<'p> Call<'p> {
         connected.map(|connection| (connection, hold))
     }
 
-    async fn no_tunnel(&mut self, failed: Failed, opening: Opening) -> (Outcome, Flow, Instant) {
+    async fn no_tunnel(&mut self, failed: Failed, opening: Opening) -> Ended {
         if failed.fault == Fault::ClientCancelled {
             return self.cancelled();
         }
         if opening == Opening::Connect {
             return self.fault(failed).await;
         }
-        self.client.stream.reset_on_close();
+        self.side.client.stream.reset_on_close();
         (Outcome::Fault(failed.fault), Flow::Close, Instant::now())
     }
 
@@ -108,14 +109,14 @@ impl<'p> Call<'p> {
     }
 
     /// A request that asks to leave HTTP: an ordinary call until the answer is 101.
-    pub(super) async fn upgrade(&mut self) -> (Outcome, Flow, Instant) {
+    pub(super) async fn upgrade(&mut self) -> Ended {
         let slot = match self.slot() {
             Ok(slot) => slot,
             Err(failed) => return self.fault(failed).await,
         };
         loop {
             match self.attempt().await {
-                Ok(answer) if answer.head.status == 101 => {
+                Ok(answer) if answer.reply.head.status == 101 => {
                     let outcome = self.switch(answer).await;
                     drop(slot);
                     return (outcome, Flow::Close, Instant::now());
@@ -128,7 +129,7 @@ impl<'p> Call<'p> {
                         if let Err(fault) = self.back_off(after).await {
                             return self.gave_up(fault).await;
                         }
-                        self.upload.rewind();
+                        self.side.upload.rewind();
                     }
                 },
             }
@@ -136,15 +137,21 @@ impl<'p> Call<'p> {
     }
 
     /// The service agreed: its head goes on, and from here on bytes.
-    async fn switch(&mut self, answer: Answer<'p>) -> Outcome {
-        let Answer { head, mut connection, mut hold, at, slow } = answer;
+    async fn switch(&mut self, answer: Answer<'p, Http1Reply>) -> Outcome {
+        let Answer { reply: Http1Reply { head, mut connection }, mut hold, at, slow } = answer;
         self.record.status = head.status;
         if let Some(settings) = &self.plan.policy().circuit_breaker {
             hold.ticket.judge(self.local, verdict(&settings.fail_on, Ending::Status(101)), slow, at);
         }
         hold.place = None;
         let side = ClientSide { version: self.head.version, keep_alive: true };
-        client_response(&head, &connection.stream.input, &self.client.fields, side, &mut self.client.out);
+        client_response(
+            &head,
+            &connection.stream.input,
+            &self.side.client.fields,
+            side,
+            &mut self.side.client.out,
+        );
         connection.stream.input.advance(head.length);
         let outcome = self.carry(connection.stream, BytesMut::new()).await;
         drop(hold);
@@ -154,7 +161,7 @@ impl<'p> Call<'p> {
     /// Carries bytes until both sides have ended, one has failed or nothing moves any more.
     async fn carry(&mut self, mut service: Stream, to_service: BytesMut) -> Outcome {
         let idle = self.plan.policy().tunnel_idle_timeout;
-        let Client { stream, out, alarm, .. } = &mut *self.client;
+        let Client { stream, out, alarm, .. } = &mut *self.side.client;
         let mut up = Half { out: to_service, ended: false, bytes: 0 };
         let mut down = Half { out: std::mem::take(out), ended: false, bytes: 0 };
         let ended = carry_both(stream, &mut service, &mut up, &mut down, alarm, idle).await;
@@ -163,7 +170,7 @@ impl<'p> Call<'p> {
             Ok(()) => Outcome::Success,
             Err(Broken::IdleTimeout) => Outcome::Fault(Fault::IdleTimeout),
             Err(Broken::Service) => {
-                self.client.stream.reset_on_close();
+                self.side.client.stream.reset_on_close();
                 Outcome::Fault(Fault::ResetMidResponse)
             }
             Err(Broken::Client) => {

@@ -17,10 +17,11 @@ use crate::telemetry::{Gauge, Outcome, RetryDecision};
 use crate::upstream::Connection;
 use crate::wire::{BodyDecoder, BodyEncoder, ClientSide, Moved, client_response, transcode};
 
-use super::attempt::Answer;
-use super::hold::{Hold, fail_late};
+use super::super::attempt::Answer;
+use super::super::hold::{Hold, fail_late};
+use super::super::{Call, Ended, Flow};
 use super::upload::SendError;
-use super::{Call, Flow};
+use super::{Http1, Http1Reply};
 
 /// Most bytes of a body on their way to the application at once.
 const OUT_BYTES_MAX: usize = 64 * 1024;
@@ -59,17 +60,18 @@ enum Cut {
     Client,
 }
 
-impl<'p> Call<'p> {
+impl<'p> Call<'p, Http1<'_>> {
     /// Passes the answer on: head, body, verdict.
-    pub(super) async fn reply(&mut self, answer: Answer<'p>) -> (Outcome, Flow, Instant) {
-        let Answer { head, mut connection, hold, at, slow } = answer;
+    pub(super) async fn reply(&mut self, answer: Answer<'p, Http1Reply>) -> Ended {
+        let Answer { reply: Http1Reply { head, mut connection }, hold, at, slow } = answer;
         self.record.status = head.status;
         let body_ends = head.ends_by_itself(self.head.version);
-        let keep_alive = self.head.keep_alive && self.upload.is_read() && body_ends && !self.client.closing();
+        let keep_alive =
+            self.head.keep_alive && self.side.upload.is_read() && body_ends && !self.side.client.closing();
         let side = ClientSide { version: self.head.version, keep_alive };
-        self.client.make_room();
-        let out = &mut self.client.out;
-        let encoder = client_response(&head, &connection.stream.input, &self.client.fields, side, out);
+        self.side.client.make_room();
+        let out = &mut self.side.client.out;
+        let encoder = client_response(&head, &connection.stream.input, &self.side.client.fields, side, out);
         let head_out = out.len();
         connection.stream.input.advance(head.length);
         let mut download = Download {
@@ -98,12 +100,7 @@ impl<'p> Call<'p> {
     }
 
     /// What the call has come to.
-    fn ended(
-        &mut self,
-        mut download: Download<'p>,
-        passed: Result<(), Cut>,
-        keep_alive: bool,
-    ) -> (Outcome, Flow, Instant) {
+    fn ended(&mut self, mut download: Download<'p>, passed: Result<(), Cut>, keep_alive: bool) -> Ended {
         let waited = download.mark > 0 || passed.is_err();
         let ended = if waited { Instant::now() } else { download.whole_at };
         match passed {
@@ -119,7 +116,7 @@ impl<'p> Call<'p> {
                 self.judge_cut(&mut download, fault, ended);
                 if download.ends_with_connection {
                     // A polite end would look like the whole body.
-                    self.client.stream.reset_on_close();
+                    self.side.client.stream.reset_on_close();
                 }
                 (Outcome::Fault(fault), Flow::Close, ended)
             }
@@ -133,12 +130,12 @@ impl<'p> Call<'p> {
             let service = self.poll_body(cx, download);
             if let Poll::Ready(Err(fault)) = service {
                 // What came before the cut still goes out, as far as it can without waiting.
-                let _ = self.client.poll_flush(cx);
+                let _ = self.side.client.poll_flush(cx);
                 return Poll::Ready(Err(Cut::Service(fault)));
             }
-            let before = self.client.out.len();
-            let flushed = self.client.poll_flush(cx);
-            download.moved += (before - self.client.out.len()) as u64;
+            let before = self.side.client.out.len();
+            let flushed = self.side.client.poll_flush(cx);
+            download.moved += (before - self.side.client.out.len()) as u64;
             match flushed {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Cut::Client)),
                 Poll::Ready(Ok(())) if download.decoder.is_done() => return Poll::Ready(Ok(())),
@@ -148,8 +145,8 @@ impl<'p> Call<'p> {
             if self.poll_rest_of_request(cx, download).is_ready() {
                 return Poll::Ready(Err(Cut::Client));
             }
-            let end_is_gone = self.head.half_close_ends();
-            if self.upload.is_read() && self.client.poll_gone(cx, end_is_gone).is_ready() {
+            let end_is_gone = self.side.end_is_gone;
+            if self.side.upload.is_read() && self.side.client.poll_gone(cx, end_is_gone).is_ready() {
                 return Poll::Ready(Err(Cut::Client));
             }
             return self.poll_patience(cx, download);
@@ -162,7 +159,7 @@ impl<'p> Call<'p> {
         while !download.decoder.is_done() {
             let Some(connection) = &mut download.connection else { return Poll::Ready(Ok(())) };
             let Download { decoder, encoder, .. } = download;
-            let out = &mut self.client.out;
+            let out = &mut self.side.client.out;
             let moved = transcode(decoder, *encoder, &mut connection.stream.input, out, OUT_BYTES_MAX)
                 .map_err(|_| Fault::ProtocolError)?;
             match moved {
@@ -194,7 +191,7 @@ impl<'p> Call<'p> {
         if let Some(in_flight) = download.hold.in_flight.take() {
             in_flight.endpoint().penalty.worked();
         }
-        if download.reuse && self.upload.is_sent() {
+        if download.reuse && self.side.upload.is_sent() {
             let service = &self.plan.service;
             let idle = Gauge::enter(&service.stats, |stats| &stats.idle);
             service.pools.put(connection, &self.plan.policy().pool, download.idle_hint, now, idle);
@@ -224,10 +221,10 @@ impl<'p> Call<'p> {
     /// Ready when the application has gone away inside its request.
     fn poll_rest_of_request(&mut self, cx: &mut Context<'_>, download: &mut Download<'p>) -> Poll<()> {
         let Some(connection) = &mut download.connection else { return Poll::Pending };
-        if self.upload.is_sent() {
+        if self.side.upload.is_sent() {
             return Poll::Pending;
         }
-        match ready!(self.upload.poll(cx, &mut self.client.stream, &mut connection.stream)) {
+        match ready!(self.side.upload.poll(cx, &mut self.side.client.stream, &mut connection.stream)) {
             Ok(()) => Poll::Pending,
             Err(SendError::ClientGone) => Poll::Ready(()),
             Err(SendError::Upstream | SendError::Body) => {
@@ -242,9 +239,9 @@ impl<'p> Call<'p> {
         download.note_progress();
         let idle_end = self.plan.policy().idle_timeout.map(|idle| download.moved_at + idle);
         let soonest = [idle_end, download.end].into_iter().flatten().min();
-        ready!(self.client.alarm.poll(cx, soonest));
+        ready!(self.side.client.alarm.poll(cx, soonest));
         // An application that does not read is no fault of the service.
-        let stuck_client = !self.client.out.is_empty();
+        let stuck_client = !self.side.client.out.is_empty();
         Poll::Ready(Err(if stuck_client { Cut::Client } else { Cut::Service(Fault::IdleTimeout) }))
     }
 }

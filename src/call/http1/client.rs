@@ -5,7 +5,6 @@
 
 use std::cell::Cell;
 use std::io;
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,7 +12,6 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::time::Instant;
 
-use crate::error::Fault;
 use crate::stream::{Alarm, READ_BYTES, Stream, give_back, take};
 use crate::wire::Field;
 
@@ -70,27 +68,6 @@ impl Client {
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
             }
         }
-    }
-
-    /// Waits for `future`, unless the application leaves or `deadline` comes first.
-    /// Biased: a thing that is ready counts, even at the last moment.
-    pub async fn watching<T>(
-        &mut self,
-        end_is_gone: bool,
-        deadline: Option<Instant>,
-        future: impl Future<Output = T>,
-    ) -> Result<T, Fault> {
-        let mut future = pin!(future);
-        std::future::poll_fn(|cx| {
-            if let Poll::Ready(value) = future.as_mut().poll(cx) {
-                return Poll::Ready(Ok(value));
-            }
-            if self.poll_gone(cx, end_is_gone).is_ready() {
-                return Poll::Ready(Err(Fault::ClientCancelled));
-            }
-            self.alarm.poll(cx, deadline).map(|()| Err(Fault::DeadlineExceeded))
-        })
-        .await
     }
 
     /// Writes all of `out`.

@@ -15,8 +15,9 @@ use crate::stream::READ_BYTES;
 use crate::upstream::Connection;
 use crate::wire::{ClientSide, HEAD_BYTES_MAX, ResponseHead, client_response, head_end, parse_response};
 
-use super::Call;
-use super::attempt::{Detail, Failed};
+use super::super::Call;
+use super::super::attempt::{Detail, Failed};
+use super::Http1;
 use super::upload::SendError;
 
 /// Interim answers on their way to the application at once: while it does not take them, the service
@@ -40,7 +41,7 @@ struct Progress {
     moved: Option<(u64, Instant)>,
 }
 
-impl Call<'_> {
+impl Call<'_, Http1<'_>> {
     /// Sends the request on `connection` until the head of the final answer is in.
     pub(super) async fn exchange(
         &mut self,
@@ -59,7 +60,7 @@ impl Call<'_> {
         progress: &mut Progress,
     ) -> Poll<Result<ResponseHead, Failed>> {
         if !progress.send_failed
-            && !self.upload.is_sent()
+            && !self.side.upload.is_sent()
             && let Poll::Ready(Err(error)) = self.poll_send(cx, connection)
         {
             match error {
@@ -72,9 +73,9 @@ impl Call<'_> {
             return Poll::Ready(head);
         }
         // The interim answers that were passed on; a client that does not read them waits for nothing.
-        if self.client.poll_flush(cx).is_ready() && self.upload.is_read() {
-            let end_is_gone = self.head.half_close_ends();
-            if self.client.poll_gone(cx, end_is_gone).is_ready() {
+        if self.side.client.poll_flush(cx).is_ready() && self.side.upload.is_read() {
+            let end_is_gone = self.side.end_is_gone;
+            if self.side.client.poll_gone(cx, end_is_gone).is_ready() {
                 return Poll::Ready(Err(self.failed(Fault::ClientCancelled)));
             }
         }
@@ -86,10 +87,10 @@ impl Call<'_> {
         cx: &mut Context<'_>,
         connection: &mut Connection,
     ) -> Poll<Result<(), SendError>> {
-        let sent = self.upload.poll(cx, &mut self.client.stream, &mut connection.stream);
-        if self.upload.is_long && self.upload.is_read() {
+        let sent = self.side.upload.poll(cx, &mut self.side.client.stream, &mut connection.stream);
+        if self.side.upload.is_long && self.side.upload.is_read() {
             // The clock of a call starts when a body that is too long to be kept has arrived.
-            self.upload.is_long = false;
+            self.side.upload.is_long = false;
             self.deadline = self.plan.policy().timeout.map(|timeout| Instant::now() + timeout);
         }
         sent
@@ -113,7 +114,9 @@ impl Call<'_> {
                     }
                 }
             }
-            if self.client.out.len() >= INTERIM_BYTES_MAX && ready!(self.client.poll_flush(cx)).is_err() {
+            if self.side.client.out.len() >= INTERIM_BYTES_MAX
+                && ready!(self.side.client.poll_flush(cx)).is_err()
+            {
                 return Poll::Ready(Err(self.failed(Fault::ClientCancelled)));
             }
             match connection.stream.poll_fill(cx, READ_BYTES) {
@@ -139,14 +142,14 @@ impl Call<'_> {
                 progress.searched = input.len();
                 return Ok(None);
             }
-            let Some(head) = parse_response(input, self.head.method, &mut self.client.fields)? else {
+            let Some(head) = parse_response(input, self.head.method, &mut self.side.client.fields)? else {
                 progress.searched = input.len();
                 return Ok(None);
             };
             match head.status {
                 101 if !self.head.upgrade => return Err("the service switched protocols unasked"),
                 // What is left of the request would be taken for bytes of the new protocol.
-                101 if !self.upload.is_sent() => return Err("the service switched protocols too early"),
+                101 if !self.side.upload.is_sent() => return Err("the service switched protocols too early"),
                 101 | 200.. => return Ok(Some(head)),
                 _ => {}
             }
@@ -166,7 +169,13 @@ impl Call<'_> {
             self.head.expects_continue = false;
         }
         let side = ClientSide { version: self.head.version, keep_alive: true };
-        client_response(head, &connection.stream.input, &self.client.fields, side, &mut self.client.out);
+        client_response(
+            head,
+            &connection.stream.input,
+            &self.side.client.fields,
+            side,
+            &mut self.side.client.out,
+        );
     }
 
     fn poll_clocks(
@@ -177,9 +186,9 @@ impl Call<'_> {
         self.excuse_waits(progress);
         let idle_end = self.idle_end(progress);
         let give_up = if progress.awaits_client { None } else { progress.give_up };
-        let deadline = if self.upload.is_long { None } else { self.deadline };
+        let deadline = if self.side.upload.is_long { None } else { self.deadline };
         let soonest = [deadline, give_up, idle_end].into_iter().flatten().min();
-        ready!(self.client.alarm.poll(cx, soonest));
+        ready!(self.side.client.alarm.poll(cx, soonest));
         let fault = if progress.awaits_client {
             Fault::RequestTimeout
         } else if soonest == deadline {
@@ -195,8 +204,8 @@ impl Call<'_> {
     /// While the application keeps the request waiting the clock of the attempt stands still; it
     /// starts when the request goes on. One that waits for `100 Continue` is not what is late.
     fn excuse_waits(&self, progress: &mut Progress) {
-        let held_back = self.head.expects_continue && !self.upload.has_body();
-        let awaits_client = self.upload.awaits_client() && !held_back;
+        let held_back = self.head.expects_continue && !self.side.upload.has_body();
+        let awaits_client = self.side.upload.awaits_client() && !held_back;
         if progress.awaits_client && !awaits_client {
             progress.give_up = self.per_try_end(Instant::now());
         }
@@ -205,10 +214,10 @@ impl Call<'_> {
 
     /// Only while a body is on its way may it be that nothing else bounds a silence.
     fn idle_end(&self, progress: &mut Progress) -> Option<Instant> {
-        if !self.upload.is_long && !progress.awaits_client {
+        if !self.side.upload.is_long && !progress.awaits_client {
             return None;
         }
-        let written = self.upload.written();
+        let written = self.side.upload.written();
         let since = match progress.moved {
             Some((before, since)) if before == written => since,
             Some(_) | None => progress.moved.insert((written, Instant::now())).1,
@@ -217,7 +226,7 @@ impl Call<'_> {
     }
 
     fn failed(&self, fault: Fault) -> Failed {
-        let sent = if self.upload.is_untouched() { Sent::No } else { Sent::Maybe };
+        let sent = if self.side.upload.is_untouched() { Sent::No } else { Sent::Maybe };
         Failed { sent, ..Failed::local(fault) }
     }
 

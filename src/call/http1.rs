@@ -1,0 +1,199 @@
+//! The side of an application that speaks HTTP/1.
+//!
+//! In: the application's connection and a request as bytes. Out: the service's answer as bytes, or
+//! a reply of ours. Heads are ranges into read buffers, and bodies are written straight from them.
+
+mod client;
+mod download;
+mod exchange;
+mod reply;
+mod tunnel;
+mod upload;
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+
+use tokio::time::Instant;
+
+use crate::error::{Fault, Sent};
+use crate::head::{Method, RequestHead, Version};
+use crate::mesh::{Local, Plan};
+use crate::policy::{Ending, Failure, parse_retry_after};
+use crate::stream::Alarm;
+use crate::upstream::Connection;
+use crate::wire::ResponseHead;
+
+use super::attempt::{Answer, Failed};
+use super::side::{Reply, Side, Wish};
+use super::{Call, Ended, Flow};
+
+pub use client::Client;
+pub use reply::{refuse, refuse_raw};
+pub use tunnel::{Opening, tunnel};
+pub use upload::Upload;
+
+/// Reasons with which another sidecar says that more calls would make it worse.
+pub(super) const OVERLOAD_SIGNALS: [&[u8]; 4] =
+    [b"breaker_open", b"bulkhead_full", b"bulkhead_timeout", b"overloaded"];
+
+/// A request on its way.
+#[derive(Debug)]
+pub struct Request {
+    /// What decides over it.
+    pub plan: Plan,
+    /// What is known of it.
+    pub head: RequestHead,
+    /// Its head as it is sent on, and its body as it arrives.
+    pub upload: Upload,
+    /// When its head was whole.
+    pub started: Instant,
+}
+
+/// The application's connection, and the request that it carries.
+pub(super) struct Http1<'a> {
+    client: &'a mut Client,
+    upload: &'a mut Upload,
+    /// The end of the application's side ends the call.
+    end_is_gone: bool,
+}
+
+/// The head of an answer, and the connection its body comes from.
+pub(super) struct Http1Reply {
+    head: ResponseHead,
+    connection: Connection,
+}
+
+/// Runs one call to its end: exactly one reply, exactly one record.
+pub async fn run(local: &Local, client: &mut Client, mut request: Request) -> Flow {
+    let mut call = Call::http1(local, client, &mut request);
+    call.begin();
+    let (outcome, flow, ended) = if call.head.upgrade { call.upgrade().await } else { call.attempts().await };
+    call.record(outcome, ended);
+    flow
+}
+
+impl<'a> Call<'a, Http1<'a>> {
+    fn http1(local: &'a Local, client: &'a mut Client, request: &'a mut Request) -> Self {
+        let Request { plan, head, upload, started } = request;
+        let side = Http1 { client, upload, end_is_gone: head.half_close_ends() };
+        Self::new(local, plan, *head, *started, side)
+    }
+}
+
+impl Side for Http1<'_> {
+    type Connection = Connection;
+    type Reply = Http1Reply;
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.client.poll_gone(cx, self.end_is_gone)
+    }
+
+    fn alarm(&mut self) -> &mut Alarm {
+        &mut self.client.alarm
+    }
+
+    fn is_replayable(&self) -> bool {
+        self.upload.is_replayable()
+    }
+
+    fn rewind(&mut self) {
+        self.upload.rewind();
+    }
+
+    fn request_line(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(self.upload.request_line())
+    }
+
+    /// A call that can't be repeated takes only a connection that has hardly idled.
+    fn pooled(call: &Call<'_, Self>, address: SocketAddr, now: Instant) -> Option<Connection> {
+        if call.avoid == Some(address) || call.head.upgrade {
+            return None;
+        }
+        call.plan.service.pools.take(address, !call.head.idempotent, now)
+    }
+
+    async fn dial(
+        call: &mut Call<'_, Self>,
+        address: SocketAddr,
+        give_up: Option<Instant>,
+    ) -> Result<Connection, Failed> {
+        let stream = call.reach(address, give_up).await?;
+        let open = call.count_open();
+        let settings = &call.plan.policy().pool;
+        Ok(Connection::new(stream, address, settings, Instant::now(), call.local.random(), open))
+    }
+
+    async fn exchange(
+        call: &mut Call<'_, Self>,
+        mut connection: Connection,
+        give_up: Option<Instant>,
+    ) -> Result<Http1Reply, Failed> {
+        call.side.upload.set_span(call.local.random_id());
+        match call.exchange(&mut connection, give_up).await {
+            Ok(head) => Ok(Http1Reply { head, connection }),
+            Err(mut failed) => {
+                failed.stale = connection.reused
+                    && failed.fault == Fault::ResetBeforeResponse
+                    && failed.sent != Sent::Yes;
+                if failed.stale {
+                    call.plan.service.pools.clear(connection.address);
+                }
+                Err(failed)
+            }
+        }
+    }
+
+    async fn reply<'p>(call: &mut Call<'p, Self>, answer: Answer<'p, Http1Reply>) -> Ended {
+        call.reply(answer).await
+    }
+
+    async fn refuse(call: &mut Call<'_, Self>, failed: &Failed) -> Flow {
+        // After CONNECT come bytes of a tunnel, which must not be read as requests; an HTTP/1.0 client
+        // may take the end of the connection for the reply's.
+        let may_go_on = call.head.method != Method::Connect && call.head.version == Version::Http11;
+        let read = call.side.upload.is_read() && !call.side.client.closing();
+        let keep_alive = call.head.keep_alive && may_go_on && read;
+        reply::write_fault(call, failed, keep_alive);
+        match call.side.client.flush_within(call.plan.policy().idle_timeout).await {
+            Ok(()) if keep_alive => Flow::Again,
+            Ok(()) => Flow::Linger,
+            Err(_) => Flow::Close,
+        }
+    }
+}
+
+impl Reply for Http1Reply {
+    fn status(&self) -> u16 {
+        self.head.status
+    }
+
+    fn ending(&self) -> Ending {
+        Ending::Status(self.head.status)
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        Failure::of_status(self.head.status)
+    }
+
+    fn wish(&self, unix_seconds: u64) -> Wish {
+        let bytes = &self.connection.stream.input;
+        let retry_after =
+            self.head.retry_after.and_then(|value| parse_retry_after(value.of_bytes(bytes), unix_seconds));
+        let forbids =
+            self.head.reason.is_some_and(|reason| OVERLOAD_SIGNALS.contains(&reason.of_bytes(bytes)));
+        Wish { retry_after, forbids, pushback: None }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.connection.address
+    }
+}
+
+impl RequestHead {
+    /// Whether the end of the client's side ends the call: an HTTP/1.1 client that waits for a
+    /// reply keeps its side open.
+    fn half_close_ends(&self) -> bool {
+        self.keep_alive && self.version == Version::Http11 && self.method != Method::Connect
+    }
+}
