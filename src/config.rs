@@ -10,14 +10,17 @@
 mod check;
 mod effective;
 mod environment;
+mod grpc;
 mod keys;
 mod load;
 mod matching;
+mod material;
 mod origin;
 mod problem;
 mod raw;
 mod schema;
 mod show;
+mod tls;
 mod typed;
 mod units;
 mod watch;
@@ -28,6 +31,7 @@ pub use load::{Options, UnknownKeys, load, load_str};
 pub use origin::{Layer, Origin, Origins, POLICY_KEYS};
 pub use problem::Problem;
 pub use schema::schema;
+pub use tls::{Alpn, Certificate, CertificateUse, Tls};
 pub use typed::*;
 pub use watch::Watcher;
 

@@ -103,6 +103,10 @@ pub(super) enum Kind {
     FailOn,
     /// Any text.
     Text,
+    /// A path to a PEM file, relative to the folder of the file that names it.
+    PemFile,
+    /// `package.Service` or `package.Service/Method`.
+    GrpcMethod,
     /// `off`, `stdout` or a path.
     AccessLog,
     /// One `IP:port` or a list of them.
@@ -127,11 +131,10 @@ pub(super) enum Kind {
 const WEEK: u64 = 7 * 24 * 3_600_000;
 
 /// Keys of later versions, with the blocks they will stand in. They are refused by name and never
-/// ignored, because a configuration that asks for TLS must not run without.
-const LATER: [(&str, &[&str]); 4] = [
-    ("services", &["tls", "rateLimit", "fault", "hedge"]),
+/// ignored, because a configuration that asks for a limit must not run without.
+const LATER: [(&str, &[&str]); 3] = [
+    ("services", &["rateLimit", "fault", "hedge"]),
     ("endpoints", &["xds", "kubernetes", "consul", "eureka"]),
-    ("match", &["grpc"]),
     ("top", &["tls"]),
 ];
 

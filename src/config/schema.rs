@@ -85,8 +85,10 @@ fn form(scope: Scope, key: &Key) -> Value {
         Kind::FailOn => json!({"type": "array", "items": {"anyOf": [
             {"enum": ["5xx", "timeout", "transport"]},
             {"type": "integer", "minimum": 400, "maximum": 599},
+            {"type": "string", "pattern": "^grpc-[0-9a-z-]+$"},
         ]}}),
-        Kind::Text | Kind::NamePort => json!({"type": "string", "minLength": 1}),
+        Kind::GrpcMethod => pattern("^[A-Za-z_][A-Za-z0-9_.]*(/[A-Za-z_][A-Za-z0-9_]*)?$"),
+        Kind::Text | Kind::NamePort | Kind::PemFile => json!({"type": "string", "minLength": 1}),
         Kind::Url => pattern("^https?://"),
         Kind::AccessLog => or_off(true, json!({"type": "string", "pattern": "^stdout$|/"})),
         Kind::Addresses | Kind::Hosts => json!({"anyOf": [

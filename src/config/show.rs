@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::grpc;
 use super::units::{show_duration, show_ratio, show_size};
 use super::{Balance, Bulkhead, CircuitBreaker, FailOn, Jitter, Mode, Policy, Retries, RetryOn};
 
@@ -106,7 +107,9 @@ impl FailOn {
     fn show(&self) -> String {
         let words = [(self.server_error, "5xx"), (self.timeout, "timeout"), (self.transport, "transport")];
         let words = words.iter().filter(|(on, _)| *on).map(|(_, word)| (*word).to_owned());
-        list(words.chain(self.statuses.iter().map(u16::to_string)))
+        let words = words.chain(self.statuses.iter().map(u16::to_string));
+        let implied = if self.server_error { grpc::FAILURES } else { 0 };
+        list(words.chain(grpc::names(self.grpc & !implied)))
     }
 }
 

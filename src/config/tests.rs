@@ -6,6 +6,7 @@ mod inheritance;
 mod lints;
 mod merging;
 mod reference;
+mod tls;
 
 use super::*;
 

@@ -84,6 +84,8 @@ pub struct Outbound {
     pub listen: Vec<SocketAddr>,
     /// What happens to calls that no service claims.
     pub unknown: Unknown,
+    /// How long a silent connection is waited for before its destination is dialled; at most 10 s.
+    pub detect_timeout: Duration,
 }
 
 /// What happens to calls that no service claims.
@@ -115,6 +117,8 @@ pub struct Service {
     pub listen: Vec<SocketAddr>,
     /// What the service speaks.
     pub protocol: Protocol,
+    /// How TLS is spoken to it; `None` is plain TCP.
+    pub tls: Option<Arc<super::Tls>>,
     /// The policy of calls that match no route.
     pub policy: Arc<Policy>,
     /// Routes in the order of the file; the first match wins.
@@ -160,10 +164,12 @@ pub enum Endpoints {
 /// What a service speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
-    /// What the client spoke.
+    /// What the client spoke; under TLS what ALPN says.
     Auto,
     /// HTTP/1.1.
     Http1,
+    /// HTTP/2, in clear text with prior knowledge.
+    Http2,
     /// Bytes: no detection, layer-4 policies.
     Opaque,
 }
@@ -391,6 +397,8 @@ pub struct FailOn {
     pub transport: bool,
     /// Single statuses, such as 429.
     pub statuses: Vec<u16>,
+    /// Codes of gRPC: bit n is code n. `5xx` brings those that are failures by default.
+    pub grpc: u32,
 }
 
 /// How many calls may be in flight to a service.

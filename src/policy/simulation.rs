@@ -387,7 +387,7 @@ fn breaker_settings(rng: &mut fastrand::Rng) -> CircuitBreaker {
             successes: one_of([1, 3, 5]) as u32,
             max_wait: Duration::from_millis(one_of([500, 3_000, 10_000])),
         },
-        fail_on: FailOn { server_error: true, timeout: true, transport: true, statuses: Vec::new() },
+        fail_on: FailOn { server_error: true, timeout: true, transport: true, statuses: Vec::new(), grpc: 0 },
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Verdict {
 pub enum Ending {
     /// With a whole response of this status.
     Status(u16),
+    /// With a gRPC answer that carried this status code; 0 is OK.
+    Grpc(u32),
     /// Without one, for this reason.
     Fault(Fault),
     /// The application went away first.
@@ -44,6 +46,7 @@ enum Class {
 pub fn verdict(fail_on: &FailOn, ending: Ending) -> Verdict {
     match ending {
         Ending::Status(status) => of_status(fail_on, status),
+        Ending::Grpc(code) => of_code(fail_on, code),
         Ending::Fault(fault) => match class(fault) {
             Class::Timeout if fail_on.timeout => Verdict::Failure,
             Class::Transport if fail_on.transport => Verdict::Failure,
@@ -56,6 +59,14 @@ pub fn verdict(fail_on: &FailOn, ending: Ending) -> Verdict {
 fn of_status(fail_on: &FailOn, status: u16) -> Verdict {
     let server_error = fail_on.server_error && (500..600).contains(&status);
     if server_error || fail_on.statuses.contains(&status) { Verdict::Failure } else { Verdict::Success }
+}
+
+/// A code that the gRPC specification does not know is UNKNOWN (code 2), as its clients read it.
+fn of_code(fail_on: &FailOn, code: u32) -> Verdict {
+    const KNOWN_MAX: u32 = 16;
+    const UNKNOWN: u32 = 2;
+    let code = if code > KNOWN_MAX { UNKNOWN } else { code };
+    if fail_on.grpc & (1 << code) != 0 { Verdict::Failure } else { Verdict::Success }
 }
 
 const fn class(fault: Fault) -> Class {
@@ -91,11 +102,17 @@ mod tests {
     use crate::error::Side;
 
     fn usual() -> FailOn {
-        FailOn { server_error: true, timeout: true, transport: true, statuses: Vec::new() }
+        FailOn {
+            server_error: true,
+            timeout: true,
+            transport: true,
+            statuses: Vec::new(),
+            grpc: 1 << 2 | 1 << 4 | 1 << 13 | 1 << 14 | 1 << 15,
+        }
     }
 
     fn nothing() -> FailOn {
-        FailOn { server_error: false, timeout: false, transport: false, statuses: Vec::new() }
+        FailOn { server_error: false, timeout: false, transport: false, statuses: Vec::new(), grpc: 0 }
     }
 
     #[test]
@@ -113,6 +130,28 @@ mod tests {
         let fail_on = FailOn { statuses: vec![429], ..nothing() };
         assert_eq!(verdict(&fail_on, Ending::Status(429)), Verdict::Failure);
         assert_eq!(verdict(&fail_on, Ending::Status(500)), Verdict::Success);
+    }
+
+    #[test]
+    fn a_grpc_answer_is_judged_by_its_code_alone() {
+        for code in [2, 4, 13, 14, 15] {
+            assert_eq!(verdict(&usual(), Ending::Grpc(code)), Verdict::Failure, "{code}");
+            assert_eq!(verdict(&nothing(), Ending::Grpc(code)), Verdict::Success, "{code}");
+        }
+        for code in [0, 1, 3, 5, 6, 7, 8, 9, 10, 11, 12, 16] {
+            assert_eq!(verdict(&usual(), Ending::Grpc(code)), Verdict::Success, "{code}");
+        }
+        let exhausted = FailOn { grpc: 1 << 8, ..nothing() };
+        assert_eq!(verdict(&exhausted, Ending::Grpc(8)), Verdict::Failure);
+        assert_eq!(verdict(&exhausted, Ending::Grpc(14)), Verdict::Success);
+    }
+
+    #[test]
+    fn a_grpc_code_that_nobody_knows_is_unknown() {
+        for code in [17, 31, 32, 64, u32::MAX] {
+            assert_eq!(verdict(&usual(), Ending::Grpc(code)), Verdict::Failure, "{code}");
+            assert_eq!(verdict(&nothing(), Ending::Grpc(code)), Verdict::Success, "{code}");
+        }
     }
 
     #[test]

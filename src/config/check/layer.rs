@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::value::{self, Value};
 use super::{Checker, Leaf};
+use crate::config::grpc;
 use crate::config::keys::policy_keys;
 use crate::config::raw::{self, Node, Place};
 use crate::config::{
@@ -209,7 +210,13 @@ impl Settings {
         if let Value::FailOn(fail_on) = &self.values[const { index("circuitBreaker.failOn") }] {
             fail_on.clone()
         } else {
-            FailOn { server_error: true, timeout: true, transport: true, statuses: Vec::new() }
+            FailOn {
+                server_error: true,
+                timeout: true,
+                transport: true,
+                statuses: Vec::new(),
+                grpc: grpc::FAILURES,
+            }
         }
     }
 

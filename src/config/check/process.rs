@@ -37,6 +37,7 @@ struct Draft<'n> {
     limits: Limits,
     outbound: Placed,
     unknown: Unknown,
+    detect_timeout: Duration,
     admin: Placed,
     health: Placed,
     /// A `health` block whose `listen` has not come.
@@ -70,7 +71,11 @@ impl Checker<'_> {
             access_log: draft.access_log,
             drain: draft.drain,
             limits: draft.limits,
-            outbound: Outbound { listen: bare(draft.outbound), unknown: draft.unknown },
+            outbound: Outbound {
+                listen: bare(draft.outbound),
+                unknown: draft.unknown,
+                detect_timeout: draft.detect_timeout,
+            },
             admin: bare(draft.admin),
             health: bare(draft.health),
             dns_servers: bare(draft.dns_servers),
@@ -240,6 +245,7 @@ impl Draft<'_> {
             limits: Limits { connections: 1, replay_bytes: 0, explanations_bytes: 0 },
             outbound: Vec::new(),
             unknown: Unknown::Allow,
+            detect_timeout: Duration::ZERO,
             admin: Vec::new(),
             health: Vec::new(),
             health_wanted: None,
@@ -267,6 +273,7 @@ impl Draft<'_> {
             ("limits.explanations", Value::Size(bytes)) => {
                 self.limits.explanations_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
             }
+            ("outbound.detectTimeout", Value::Time(time)) => self.detect_timeout = time,
             ("outbound.unknown", Value::Word("deny")) => self.unknown = Unknown::Deny,
             ("outbound.unknown", Value::Word(_)) => self.unknown = Unknown::Allow,
             ("tracing.sample", Value::Share(share)) => self.tracing.sample = share,

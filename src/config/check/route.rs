@@ -13,7 +13,7 @@ use super::value::want_form;
 use super::{Checker, Leaf, cover, found};
 use crate::config::keys::{Kind, Scope};
 use crate::config::raw::{Node, Place, Shape};
-use crate::config::{Layer, Match, Origin, PathMatch, Policy, Route};
+use crate::config::{Layer, Match, Origin, PathMatch, Policy, Protocol, Route};
 
 /// Longest name of a route, in bytes: it is a label of every metric of the route.
 const NAME_BYTES_MAX: usize = 100;
@@ -29,6 +29,7 @@ const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "
 /// What a route inherits.
 pub(super) struct Parent<'p> {
     pub(super) at: &'p str,
+    pub(super) protocol: Protocol,
     pub(super) settings: &'p Settings,
     pub(super) policy: &'p Arc<Policy>,
 }
@@ -71,6 +72,10 @@ impl Checker<'_> {
     fn route(&mut self, node: &Node, index: usize, at: &str, parent: &Parent<'_>) -> Route {
         let mut draft = Draft::default();
         for leaf in self.leaves(Scope::Route, node, at) {
+            if leaf.key.path == "match.grpc" && parent.protocol == Protocol::Http1 {
+                let want = "protocol: auto or http2: gRPC is HTTP/2";
+                self.problem(leaf.place, &leaf.at, "a route that can never match: protocol: http1", want);
+            }
             self.route_key(&leaf, &mut draft);
         }
         if !draft.has_match && node.entries().is_some() {
@@ -97,9 +102,9 @@ impl Checker<'_> {
             "name" => draft.name = self.label(leaf, NAME_BYTES_MAX),
             "match" => draft.has_match = true,
             "match.method" => draft.matches.method = self.method(leaf),
-            "match.path" | "match.pathPrefix" | "match.pathRegex" => {
+            "match.path" | "match.pathPrefix" | "match.pathRegex" | "match.grpc" => {
                 if draft.matches.path.is_some() {
-                    let want = "one of path, pathPrefix and pathRegex";
+                    let want = "one of path, pathPrefix, pathRegex and grpc";
                     self.problem(leaf.place, &leaf.at, "a second condition on the path", want);
                 }
                 draft.matches.path = self.path(leaf);
@@ -153,6 +158,9 @@ impl Checker<'_> {
         if leaf.key.path == "match.pathRegex" {
             return self.regex(leaf, text);
         }
+        if leaf.key.path == "match.grpc" {
+            return self.grpc(leaf, text);
+        }
         let odd = |c: char| c.is_control() || c == ' ' || c == '?' || c == '#';
         // `*` is the path of `OPTIONS *`, and has no segments.
         let star = text == "*" && leaf.key.path == "match.path";
@@ -166,6 +174,20 @@ impl Checker<'_> {
         }
         let trimmed = text.trim_end_matches('/');
         Some(PathMatch::Prefix(if trimmed.is_empty() { "/" } else { trimmed }.to_owned()))
+    }
+
+    /// A method's path is `/package.Service/Method`, whatever carries it.
+    fn grpc(&mut self, leaf: &Leaf<'_>, text: &str) -> Option<PathMatch> {
+        let (service, method) = match text.split_once('/') {
+            Some((service, method)) => (service, Some(method)),
+            None => (text, None),
+        };
+        if !service.split('.').all(is_identifier) || !method.is_none_or(is_identifier) {
+            self.problem(leaf.node.place, &leaf.at, found(leaf.node), want_form(Kind::GrpcMethod));
+            return None;
+        }
+        let path = format!("/{text}");
+        Some(if method.is_some() { PathMatch::Exact(path) } else { PathMatch::Prefix(path) })
     }
 
     fn regex(&mut self, leaf: &Leaf<'_>, text: &str) -> Option<PathMatch> {
@@ -223,4 +245,10 @@ impl Checker<'_> {
 fn is_token(text: &str) -> bool {
     let mark = |byte: u8| b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || mark(byte))
+}
+
+/// Whether the text is an identifier of Protocol Buffers.
+fn is_identifier(text: &str) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+    text.bytes().next().is_some_and(letter) && text.bytes().all(|byte| letter(byte) || byte.is_ascii_digit())
 }

@@ -12,7 +12,7 @@ use super::layer::{Sets, Settings, index};
 use super::lints::Paths;
 use super::route::Parent;
 use super::value::{self, Value, want_form};
-use super::{Checker, Leaf, found, push_key, shorten};
+use super::{Checker, Leaf, found, push_key, shorten, tls};
 use crate::config::keys::Scope;
 use crate::config::raw::{Entry, Place};
 use crate::config::{Endpoints, HostPattern, Layer, PortPattern, Protocol, Service};
@@ -25,6 +25,7 @@ struct Draft<'n> {
     static_places: Vec<(SocketAddr, Place)>,
     listen: Vec<(SocketAddr, Place)>,
     protocol: Protocol,
+    tls: tls::Draft,
     routes: Option<Leaf<'n>>,
     sets: Sets,
 }
@@ -48,6 +49,7 @@ impl Checker<'_> {
             static_places: Vec::new(),
             listen: Vec::new(),
             protocol: Protocol::Auto,
+            tls: tls::Draft::default(),
             routes: None,
             sets: Sets::default(),
         };
@@ -100,6 +102,7 @@ impl Checker<'_> {
             }
             "listen" => draft.listen = self.addresses(&leaf, true),
             "protocol" => draft.protocol = self.protocol(&leaf),
+            path if path == "tls" || path.starts_with("tls.") => self.tls_key(&leaf, &mut draft.tls),
             "routes" => draft.routes = Some(leaf),
             _ => self.set(&leaf, Layer::Service, &mut draft.sets),
         }
@@ -115,14 +118,11 @@ impl Checker<'_> {
     fn protocol(&mut self, leaf: &Leaf<'_>) -> Protocol {
         match value::read(leaf.key.kind, leaf.node) {
             Ok(Value::Word("http1")) => Protocol::Http1,
+            Ok(Value::Word("http2")) => Protocol::Http2,
             Ok(Value::Word("opaque")) => Protocol::Opaque,
             Ok(_) => Protocol::Auto,
             Err(_) => {
-                let mut want = want_form(leaf.key.kind);
-                if leaf.node.text() == Some("http2") {
-                    want.push_str("; http2 is not spoken yet");
-                }
-                self.problem(leaf.node.place, &leaf.at, found(leaf.node), want);
+                self.problem(leaf.node.place, &leaf.at, found(leaf.node), want_form(leaf.key.kind));
                 Protocol::Auto
             }
         }
@@ -139,10 +139,17 @@ impl Checker<'_> {
         if opaque {
             self.refuse_layer_seven(at, &draft);
         }
+        let around = tls::Surroundings {
+            at,
+            protocol: draft.protocol,
+            endpoints: draft.endpoints.as_ref(),
+            hosts: &draft.hosts,
+        };
+        let tls = self.tls(draft.tls, &around).map(Arc::new);
         let settings = defaults.with(&draft.sets);
         self.lint_service(&Paths { service: at, route: at }, &settings, opaque);
         let policy = Arc::new(settings.policy(opaque));
-        let parent = Parent { at, settings: &settings, policy: &policy };
+        let parent = Parent { at, protocol: draft.protocol, settings: &settings, policy: &policy };
         let routes = draft.routes.map(|leaf| self.routes(&leaf, &parent)).unwrap_or_default();
         Some(Service {
             name: entry.key.as_str().into(),
@@ -150,6 +157,7 @@ impl Checker<'_> {
             endpoints: draft.endpoints?,
             listen: draft.listen.into_iter().map(|(address, _)| address).collect(),
             protocol: draft.protocol,
+            tls,
             policy,
             routes,
             origin: Self::origin(entry.place, Layer::Service),
@@ -167,7 +175,7 @@ impl Checker<'_> {
         ];
         for (key, place) in rules {
             if let Some(place) = place {
-                let want = "protocol: auto or http1: with opaque no calls are seen, only connections";
+                let want = "protocol: auto, http1 or http2: with opaque no calls are seen, only connections";
                 self.problem(place, &format!("{at}.{key}"), "a rule about calls with protocol: opaque", want);
             }
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{any_of, found};
 use crate::config::FailOn;
+use crate::config::grpc;
 use crate::config::keys::Kind;
 use crate::config::raw::{Node, Place, Shape};
 use crate::config::units::{parse_duration, parse_ratio, parse_size, show_duration, show_size};
@@ -46,7 +47,7 @@ pub(super) struct Wrong {
     pub(super) want: String,
 }
 
-const FAIL_ON_WANT: &str = "a list of 5xx, timeout, transport, and statuses from 400 to 599";
+const FAIL_ON_WANT: &str = "a list of 5xx, timeout, transport, statuses from 400 to 599, and codes such as grpc-8 or grpc-unavailable";
 
 /// Whether the value says `off`, or `false` which YAML 1.1 makes of it.
 pub(super) fn is_off(node: &Node) -> bool {
@@ -75,6 +76,8 @@ pub(super) fn read(kind: Kind, node: &Node) -> Result<Value, Vec<Wrong>> {
             text.and_then(|text| read_number(kind, text)).ok_or_else(|| vec![wrong(kind, node)])
         }
         Kind::Text
+        | Kind::PemFile
+        | Kind::GrpcMethod
         | Kind::AccessLog
         | Kind::Addresses
         | Kind::Hosts
@@ -157,13 +160,21 @@ fn read_fail_on(node: &Node) -> Result<Value, Vec<Wrong>> {
     let Shape::List(items) = &node.shape else {
         return Err(vec![wrong(Kind::FailOn, node)]);
     };
-    let mut fail_on = FailOn { server_error: false, timeout: false, transport: false, statuses: Vec::new() };
+    let mut fail_on =
+        FailOn { server_error: false, timeout: false, transport: false, statuses: Vec::new(), grpc: 0 };
     let mut wrongs = Vec::new();
     for item in items {
         match item.text().unwrap_or_default() {
-            "5xx" => fail_on.server_error = true,
+            "5xx" => {
+                fail_on.server_error = true;
+                fail_on.grpc |= grpc::FAILURES;
+            }
             "timeout" => fail_on.timeout = true,
             "transport" => fail_on.transport = true,
+            other if other.starts_with(grpc::PREFIX) => match grpc::parse(other) {
+                Some(code) => fail_on.grpc |= 1 << code,
+                None => wrongs.push(wrong(Kind::FailOn, item)),
+            },
             other => match other.parse::<u16>() {
                 Ok(status) if fail_on.statuses.contains(&status) => {}
                 Ok(status) if (400..=599).contains(&status) => fail_on.statuses.push(status),
@@ -194,9 +205,13 @@ fn want(kind: Kind, text: &str) -> String {
         Kind::Bool => "true or false".to_owned(),
         Kind::Word(words) => any_of(words),
         Kind::Words(words) => format!("a list of {}", any_of(words)),
-        Kind::FailOn if text.starts_with("grpc-") => format!("{FAIL_ON_WANT}; gRPC is not spoken yet"),
+        Kind::FailOn if text.starts_with(grpc::PREFIX) => {
+            "a code of gRPC from 1 to 16, as number or name, such as grpc-8 or grpc-unavailable".to_owned()
+        }
         Kind::FailOn => FAIL_ON_WANT.to_owned(),
         Kind::Text => "a text".to_owned(),
+        Kind::PemFile => "a path to a PEM file".to_owned(),
+        Kind::GrpcMethod => "a method such as shop.Cart/Add, or a service such as shop.Cart".to_owned(),
         Kind::AccessLog => "off, stdout, or a path with a `/`".to_owned(),
         Kind::Addresses => "IP:port such as 127.0.0.1:9081, or a list of them".to_owned(),
         Kind::Hosts => "a list of names such as cart, cart:8080 or cart:*".to_owned(),

@@ -144,7 +144,7 @@ pub(super) const KEYS: &[Key] = &[
         "circuitBreaker.failOn",
         Kind::FailOn,
         "[5xx, timeout, transport]",
-        "Which answers are failures: these words, or single statuses such as 429.",
+        "Which answers are failures: these words, single statuses, or codes of gRPC.",
     ),
     shared("bulkhead", SWITCH, "{}", "How many calls may be in flight to a service; `off` for no bound."),
     shared("bulkhead.mode", MODE, "enforce", MODE_ABOUT),

@@ -6,6 +6,8 @@ use super::{Key, Kind, WEEK};
 
 const BLOCK: Kind = Kind::Block { off: false };
 const SWITCH: Kind = Kind::Block { off: true };
+/// A server that speaks first is heard only after this wait: longer ones would look like a hang.
+const DETECT_MAX: u64 = 10_000;
 
 pub(super) const KEYS: &[Key] = &[
     Key::new("version", Kind::Word(&["v1"]), "v1", "The form of this file."),
@@ -57,6 +59,12 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Addresses,
         "[127.0.0.1:15001, \"[::1]:15001\"]",
         "Where explicit proxy requests and Host-routed calls arrive.",
+    ),
+    Key::new(
+        "outbound.detectTimeout",
+        Kind::Duration { min: 1, max: DETECT_MAX, off: false },
+        "50ms",
+        "How long a silent connection is waited for before its destination is dialled.",
     ),
     Key::new(
         "outbound.unknown",

@@ -77,7 +77,8 @@ fn unknown_keys_can_be_warnings_but_not_where_they_send_calls_astray() {
     let config = load_str("mesh.yaml", &text, &options).unwrap();
     assert_eq!(config.warnings.len(), 1);
     assert_eq!(config.services[0].policy.value("timeout"), "3s");
-    for lines in ["    routes: [{match: {paht: /a}}]\n", "    tls: {}\n"] {
+    for lines in ["    routes: [{match: {paht: /a}}]\n", "    rateLimit: 1/s\n", "    tls: {caFile: a.pem}\n"]
+    {
         assert!(load_str("mesh.yaml", &format!("{SERVICE}{lines}"), &options).is_err(), "{lines}");
     }
 }

@@ -27,6 +27,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("limits.replay", "64MiB"),
     ("limits.explanations", "1MiB"),
     ("outbound.listen", "127.0.0.1:15001"),
+    ("outbound.detectTimeout", "100ms"),
     ("outbound.unknown", "deny"),
     ("admin", "off"),
     ("admin.listen", "127.0.0.1:16000"),
@@ -45,6 +46,12 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("endpoints.static", "[10.0.0.1:80, 10.0.0.2:80]"),
     ("listen", "127.0.0.1:9081"),
     ("protocol", "opaque"),
+    ("tls", "{}"),
+    ("tls.ca", "/etc/mesh/ca.pem"),
+    ("tls.serverName", "cart.example.com"),
+    ("tls.cert", "/etc/mesh/client.pem"),
+    ("tls.key", "/etc/mesh/client-key.pem"),
+    ("tls.alpn", "[h2]"),
     ("routes", "[{match: {path: /a}, timeout: 1s}]"),
     // --- a route ---
     ("name", "charge"),
@@ -52,6 +59,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("match.path", "/charge"),
     ("match.pathPrefix", "/orders"),
     ("match.pathRegex", "'/orders/[0-9]+'"),
+    ("match.grpc", "shop.Cart/Add"),
     ("match.header", "{x-tenant: gold}"),
     // --- policy ---
     ("timeout", "800ms"),
@@ -89,7 +97,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("circuitBreaker.halfOpen.maxConcurrent", "2"),
     ("circuitBreaker.halfOpen.successes", "5"),
     ("circuitBreaker.halfOpen.maxWait", "10s"),
-    ("circuitBreaker.failOn", "[5xx, timeout, transport, 429]"),
+    ("circuitBreaker.failOn", "[5xx, timeout, transport, 429, grpc-8]"),
     ("bulkhead", "off"),
     ("bulkhead.mode", "observe"),
     ("bulkhead.maxConcurrent", "100"),
@@ -108,6 +116,7 @@ const SEEN: &[(&str, &str)] = &[
     ("limits.connections", "`outrigger_connections_refused_total`"),
     ("limits.replay", "`outrigger_replay_bytes`"),
     ("outbound", "`outrigger_connections`"),
+    ("outbound.detectTimeout", "`outrigger_calls_total`"),
     ("outbound.unknown", "`outrigger_calls_total`"),
     ("health", "`outrigger_ready`"),
     ("dns", "`outrigger_calls_total`"),
@@ -116,6 +125,8 @@ const SEEN: &[(&str, &str)] = &[
     ("hosts", "`/services`"),
     ("endpoints", "`/services`"),
     ("listen", "`/config`"),
+    ("protocol", "`outrigger_calls_total`"),
+    ("tls", "`outrigger_calls_total`"),
     ("routes", "`outrigger_call_duration_seconds`"),
     ("name", "`outrigger_call_duration_seconds`"),
     ("match", "`outrigger_call_duration_seconds`"),
@@ -198,6 +209,13 @@ fn configuration(scope: &str, path: &str, value: &str) -> String {
     for part in path.rsplit('.') {
         text = format!("{{{part}: {text}}}");
     }
+    // Neither half of the pair may stand alone, and the files of the examples are on no machine.
+    text = match path {
+        "tls.cert" => format!("{{tls: {{cert: {value}, key: /etc/mesh/client-key.pem}}}}"),
+        "tls.key" => format!("{{tls: {{cert: /etc/mesh/client.pem, key: {value}}}}}"),
+        _ => text,
+    };
+    let text = text.replace("/etc/mesh/", concat!(env!("CARGO_MANIFEST_DIR"), "/mesh-config/pem/"));
     let inside = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).unwrap();
     let endpoints = if path.starts_with("endpoints") { "" } else { "endpoints: {dns: cart:80}, " };
     let service = |rest: &str| format!("services: {{cart: {{{endpoints}{rest}}}}}\n");

@@ -24,7 +24,7 @@ fn settings() -> Settings {
         },
         open_for: OpenFor { base: secs(5), max: secs(60) },
         half_open: HalfOpen { max_concurrent: 1, successes: 3, max_wait: secs(30) },
-        fail_on: FailOn { server_error: true, timeout: true, transport: true, statuses: Vec::new() },
+        fail_on: FailOn { server_error: true, timeout: true, transport: true, statuses: Vec::new(), grpc: 0 },
     }
 }
 

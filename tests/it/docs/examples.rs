@@ -45,6 +45,10 @@ async fn assert_checks(file: &str, what: &str) {
 async fn every_configuration_in_the_documents_is_right() {
     let folder = TempDir::new().expect("a temporary folder");
     let file = folder.path().join("mesh.yaml");
+    for pem in ["ca.pem", "client.pem", "client-key.pem"] {
+        fs::copy(path("mesh-config/pem").join(pem), folder.path().join(pem))
+            .expect("a certificate beside it");
+    }
     let mut count = 0;
     for document in DOCUMENTS {
         for yaml in blocks(document, "yaml").iter().filter(|yaml| is_whole(yaml)) {

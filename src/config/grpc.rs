@@ -1,0 +1,75 @@
+//! The status codes of gRPC, as `failOn` spells them.
+//!
+//! In: `grpc-8` or `grpc-resource-exhausted`. Out: a code, or a name for one. Never 0: that is OK.
+
+/// What every code in the YAML begins with.
+pub(super) const PREFIX: &str = "grpc-";
+
+/// The names, by code (the gRPC specification's `statuscodes.md`).
+const NAMES: [&str; 17] = [
+    "ok",
+    "cancelled",
+    "unknown",
+    "invalid-argument",
+    "deadline-exceeded",
+    "not-found",
+    "already-exists",
+    "permission-denied",
+    "resource-exhausted",
+    "failed-precondition",
+    "aborted",
+    "out-of-range",
+    "unimplemented",
+    "internal",
+    "unavailable",
+    "data-loss",
+    "unauthenticated",
+];
+
+/// What `5xx` means for gRPC: UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE and DATA_LOSS say that
+/// the service failed; the others are answers.
+pub(super) const FAILURES: u32 = 1 << 2 | 1 << 4 | 1 << 13 | 1 << 14 | 1 << 15;
+
+/// The code that `text` names, prefix and all. `None` for OK and for what is no code.
+pub(super) fn parse(text: &str) -> Option<u32> {
+    let word = text.strip_prefix(PREFIX)?;
+    let code = NAMES.iter().position(|name| *name == word).or_else(|| {
+        let plain = word.bytes().all(|byte| byte.is_ascii_digit()) && !word.starts_with('0');
+        word.parse().ok().filter(|code| plain && *code < NAMES.len())
+    })?;
+    u32::try_from(code).ok().filter(|code| *code > 0)
+}
+
+/// The codes of a bit mask as `failOn` spells them.
+pub(super) fn names(codes: u32) -> impl Iterator<Item = String> {
+    NAMES
+        .iter()
+        .enumerate()
+        .filter(move |(code, _)| codes & (1 << code) != 0)
+        .map(|(_, name)| format!("{PREFIX}{name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_is_a_number_or_a_name() {
+        assert_eq!(parse("grpc-8"), Some(8));
+        assert_eq!(parse("grpc-resource-exhausted"), Some(8));
+        assert_eq!(parse("grpc-16"), Some(16));
+        for wrong in ["grpc-0", "grpc-ok", "grpc-17", "grpc-08", "grpc-+8", "grpc-", "grpc-UNAVAILABLE", "8"]
+        {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_code_reads_back_as_it_is_shown() {
+        for code in 1..=16 {
+            let shown: Vec<String> = names(1 << code).collect();
+            assert_eq!(shown.len(), 1);
+            assert_eq!(parse(&shown[0]), Some(code));
+        }
+    }
+}
