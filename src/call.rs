@@ -9,6 +9,7 @@ mod dial;
 mod fault;
 mod hold;
 mod http1;
+mod http2;
 mod retry;
 mod side;
 
@@ -22,6 +23,7 @@ use crate::mesh::{Local, Plan};
 use crate::telemetry::{CallRecord, Line, Outcome};
 
 pub use http1::{Client, Opening, Request, Upload, refuse, refuse_raw, run, tunnel};
+pub use http2::{Http2Request, refuse_http2, run_http2};
 
 use attempt::Failed;
 use retry::Next;

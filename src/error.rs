@@ -146,6 +146,39 @@ impl Fault {
         self.reply().0
     }
 
+    /// The status of our reply to a gRPC call (the codes of grpc/doc/statuscodes.md).
+    pub const fn grpc_code(self) -> u32 {
+        const CANCELLED: u32 = 1;
+        const DEADLINE_EXCEEDED: u32 = 4;
+        const PERMISSION_DENIED: u32 = 7;
+        const RESOURCE_EXHAUSTED: u32 = 8;
+        const UNIMPLEMENTED: u32 = 12;
+        const INTERNAL: u32 = 13;
+        const UNAVAILABLE: u32 = 14;
+        match self {
+            Self::ClientCancelled => CANCELLED,
+            Self::PerTryTimeout | Self::DeadlineExceeded | Self::IdleTimeout | Self::RequestTimeout => {
+                DEADLINE_EXCEEDED
+            }
+            Self::Denied => PERMISSION_DENIED,
+            Self::HeaderTooLarge => RESOURCE_EXHAUSTED,
+            Self::NoRoute => UNIMPLEMENTED,
+            Self::LoopDetected | Self::RequestMalformed | Self::ProtocolError => INTERNAL,
+            Self::BulkheadFull
+            | Self::BulkheadTimeout
+            | Self::BreakerOpen
+            | Self::NoEndpoints
+            | Self::Overloaded
+            | Self::ConnectFailed
+            | Self::ConnectTimeout
+            | Self::TlsFailed
+            | Self::DnsFailed
+            | Self::ResetBeforeResponse
+            | Self::ResetMidResponse
+            | Self::ShuttingDown => UNAVAILABLE,
+        }
+    }
+
     /// Who is the cause.
     pub const fn side(self) -> Side {
         match self {

@@ -18,13 +18,15 @@ pub enum Method {
     Other,
 }
 
-/// The HTTP/1 versions.
+/// The versions of HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
     /// HTTP/1.0: no chunked coding, connections end after a response unless asked otherwise.
     Http10,
     /// HTTP/1.1.
     Http11,
+    /// HTTP/2.
+    Http2,
 }
 
 /// How a body is delimited (RFC 9112 section 6.3).

@@ -4,7 +4,9 @@
 //! then its end. What a connection speaks is told here; how a call fares is `call`'s.
 
 mod admit;
+mod admit_http2;
 mod http1;
+mod http2;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,7 +36,27 @@ pub async fn serve(local: Rc<Local>, stream: Stream, door: Door) {
     {
         return opaque(&local, &mut client, name).await;
     }
+    if speaks_http2(&mut client.stream).await {
+        return http2::serve(&local, client.stream, &door).await;
+    }
     http1::serve(&local, &mut client, &door).await;
+}
+
+/// Whether a connection opens as HTTP/2 does (RFC 9113 section 3.4). Nothing is consumed.
+async fn speaks_http2(stream: &mut Stream) -> bool {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    loop {
+        let known = stream.input.len().min(PREFACE.len());
+        if stream.input[..known] != PREFACE[..known] {
+            return false;
+        }
+        if known == PREFACE.len() {
+            return true;
+        }
+        if !matches!(stream.fill().await, Ok(read) if read > 0) {
+            return false;
+        }
+    }
 }
 
 /// A connection to a service that is declared opaque: bytes, and layer-4 policies.

@@ -6,6 +6,7 @@
 mod connect;
 pub mod discover;
 mod endpoints;
+pub mod http2;
 mod pool;
 
 pub use connect::{connect, is_exhaustion};

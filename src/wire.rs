@@ -7,6 +7,7 @@
 mod body;
 mod chunked;
 mod field;
+pub mod grpc;
 mod request;
 mod response;
 mod scan;

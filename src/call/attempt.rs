@@ -16,7 +16,7 @@ use crate::telemetry::add_one;
 use crate::upstream::Endpoint;
 
 use super::Call;
-use super::hold::{Hold, Place, Ticket, announce};
+use super::hold::{Hold, Place, Slot, Ticket, announce};
 use super::side::{Reply, Side};
 
 /// The head of an answer, and what is held until its body ends.
@@ -37,6 +37,8 @@ pub(super) struct Failed {
     pub(super) sent: Sent,
     /// The connection had waited in the pool and ended before a byte of response.
     pub(super) stale: bool,
+    /// It was the caller's own deadline that ran out, sooner than ours.
+    pub(super) callers_deadline: bool,
     /// For a reply of ours: when asking again makes sense.
     pub(super) retry_after: Option<Duration>,
     /// One clause with the numbers, for the reply.
@@ -59,7 +61,14 @@ pub(super) enum Detail {
 impl Failed {
     /// A refusal of ours, or the application's doing: the service saw nothing.
     pub(super) fn local(fault: Fault) -> Self {
-        Self { fault, sent: Sent::No, stale: false, retry_after: None, detail: Detail::None }
+        Self {
+            fault,
+            sent: Sent::No,
+            stale: false,
+            callers_deadline: false,
+            retry_after: None,
+            detail: Detail::None,
+        }
     }
 
     fn refused(refused: Refused) -> Self {
@@ -102,6 +111,23 @@ impl<'p, S: Side> Call<'p, S> {
         let state = self.plan.state();
         self.check_breaker(state, now)?;
         Ok(Hold { ticket: self.permit(state, now)?, in_flight: None, place: None })
+    }
+
+    /// A place among the service's long-lived connections.
+    pub(super) fn slot(&self) -> Result<Option<Slot<'p>>, Failed> {
+        let plan = self.plan;
+        let (Some(slots), Some(settings)) = (&plan.service.state.connections, &plan.policy().bulkhead) else {
+            return Ok(None);
+        };
+        if !slots.try_take() {
+            if settings.mode == Mode::Enforce {
+                add_one(&plan.service.stats.bulkhead_refused);
+                return Err(Failed::local(Fault::BulkheadFull));
+            }
+            add_one(&plan.service.stats.observed);
+            slots.take_over();
+        }
+        Ok(Some(Slot(slots)))
     }
 
     /// The breaker's word before any wait.
@@ -227,6 +253,8 @@ impl<'p, S: Side> Call<'p, S> {
             failed.stale || failed.fault == Fault::RequestTimeout || self.is_one_endpoints_fault(failed, now);
         let ending = if failed.fault == Fault::ClientCancelled {
             Ending::ClientGone
+        } else if failed.callers_deadline {
+            Ending::CallersDeadline
         } else {
             Ending::Fault(failed.fault)
         };

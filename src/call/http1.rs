@@ -25,17 +25,13 @@ use crate::upstream::Connection;
 use crate::wire::ResponseHead;
 
 use super::attempt::{Answer, Failed};
-use super::side::{Reply, Side, Wish};
+use super::side::{OVERLOAD_SIGNALS, Reply, Side, Wish};
 use super::{Call, Ended, Flow};
 
 pub use client::Client;
 pub use reply::{refuse, refuse_raw};
 pub use tunnel::{Opening, tunnel};
 pub use upload::Upload;
-
-/// Reasons with which another sidecar says that more calls would make it worse.
-pub(super) const OVERLOAD_SIGNALS: [&[u8]; 4] =
-    [b"breaker_open", b"bulkhead_full", b"bulkhead_timeout", b"overloaded"];
 
 /// A request on its way.
 #[derive(Debug)]

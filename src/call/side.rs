@@ -18,6 +18,10 @@ use crate::stream::Alarm;
 use super::attempt::{Answer, Failed};
 use super::{Call, Ended};
 
+/// Reasons with which another sidecar says that more calls would make it worse.
+pub(super) const OVERLOAD_SIGNALS: [&[u8]; 4] =
+    [b"breaker_open", b"bulkhead_full", b"bulkhead_timeout", b"overloaded"];
+
 /// The application's side of one call.
 pub(super) trait Side: Sized {
     /// A connection to a service, ready for one request.

@@ -8,6 +8,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -16,7 +17,10 @@ use crate::config::{Policy, Protocol, Service};
 use crate::error::Fault;
 use crate::route::{Authority, Choice, route_of};
 use crate::telemetry::{AccessLog, CallRecord, RouteStats, ServiceStats, WorkerReport, WorkerStats};
+use crate::upstream::http2::Http2Pool;
 use crate::upstream::{EndpointList, Pools};
+
+use crate::wire::TraceParent;
 
 use super::{Mesh, ServiceReplay, ServiceState, Snapshot, UNKNOWN_MAX};
 
@@ -57,6 +61,7 @@ struct View {
 #[derive(Debug, Default)]
 struct Kept {
     pools: Rc<Pools>,
+    http2: Rc<Http2Pool>,
     stats: Rc<ServiceStats>,
     routes: RefCell<HashMap<Arc<str>, Rc<RouteStats>>>,
 }
@@ -68,6 +73,10 @@ pub struct LocalService {
     pub state: Arc<ServiceState>,
     /// Idle connections.
     pub pools: Rc<Pools>,
+    /// Connections of HTTP/2.
+    pub http2: Rc<Http2Pool>,
+    /// What the service speaks.
+    pub protocol: Protocol,
     /// Counts.
     pub stats: Rc<ServiceStats>,
     /// Request bodies kept for retries.
@@ -165,6 +174,15 @@ impl Local {
         sample > 0.0 && self.random() < sample
     }
 
+    /// A trace of its own for a call whose caller has none.
+    pub fn new_trace(&self) -> TraceParent {
+        TraceParent {
+            trace_id: u128::from(self.random_id()) << 64 | u128::from(self.random_id()),
+            span_id: self.random_id(),
+            flags: u8::from(self.is_sampled()),
+        }
+    }
+
     /// The snapshot this worker uses.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.view.borrow().snapshot)
@@ -214,6 +232,8 @@ impl Local {
         let service = Rc::new(LocalService {
             state: Arc::new(ServiceState::unknown(endpoints, &host)),
             pools: Rc::default(),
+            http2: Rc::default(),
+            protocol: Protocol::Auto,
             stats: Rc::clone(&self.unknown_stats),
             replay: Rc::new(ServiceReplay::new(Arc::clone(&self.mesh.replay))),
             round: Cell::new(0),
@@ -245,10 +265,15 @@ impl Local {
         let snapshot = self.snapshot();
         for (name, kept) in self.kept.borrow().iter() {
             let state = snapshot.router.index_of(name).and_then(|index| snapshot.states[index].get());
-            sweep(&kept.pools, state.and_then(|state| state.endpoints.peek()).as_deref(), now);
+            let list = state.and_then(|state| state.endpoints.peek());
+            let idle = snapshot.router.index_of(name).map(|index| &snapshot.config.services[index].policy);
+            let idle = idle.map_or(snapshot.config.unknown.pool.idle, |policy| policy.pool.idle);
+            sweep(&kept.pools, &kept.http2, list.as_deref(), idle, now);
         }
         for service in self.unknown.borrow().values() {
-            sweep(&service.pools, service.state.endpoints.peek().as_deref(), now);
+            let idle = snapshot.config.unknown.pool.idle;
+            let list = service.state.endpoints.peek();
+            sweep(&service.pools, &service.http2, list.as_deref(), idle, now);
         }
     }
 
@@ -291,6 +316,8 @@ impl Local {
         Rc::new(LocalService {
             state: self.mesh.state(snapshot, index, now),
             pools: Rc::clone(&kept.pools),
+            http2: Rc::clone(&kept.http2),
+            protocol: settings.protocol,
             stats: Rc::clone(&kept.stats),
             replay: Rc::new(ServiceReplay::new(Arc::clone(&self.mesh.replay))),
             round: Cell::new(0),
@@ -302,10 +329,11 @@ impl Local {
 }
 
 /// Where the addresses are not known, none is known to be gone.
-fn sweep(pools: &Pools, list: Option<&EndpointList>, now: Instant) {
-    pools.sweep(now, |address| {
-        list.is_none_or(|list| list.endpoints.iter().any(|endpoint| endpoint.address == address))
-    });
+fn sweep(pools: &Pools, http2: &Http2Pool, list: Option<&EndpointList>, idle: Duration, now: Instant) {
+    let is_current =
+        |address| list.is_none_or(|list| list.endpoints.iter().any(|endpoint| endpoint.address == address));
+    pools.sweep(now, is_current);
+    http2.sweep(idle, now, is_current);
 }
 
 // === impl View ===

@@ -158,11 +158,7 @@ fn plan(
 
 /// The caller's trace, or a new one.
 fn trace(local: &Local, parsed: &Parsed) -> TraceParent {
-    parsed.trace.unwrap_or_else(|| TraceParent {
-        trace_id: u128::from(local.random_id()) << 64 | u128::from(local.random_id()),
-        span_id: local.random_id(),
-        flags: u8::from(local.is_sampled()),
-    })
+    parsed.trace.unwrap_or_else(|| local.new_trace())
 }
 
 fn request_head(parsed: &Parsed, plan: &Plan, head: &[u8], trace: TraceParent) -> RequestHead {
@@ -182,11 +178,7 @@ fn request_head(parsed: &Parsed, plan: &Plan, head: &[u8], trace: TraceParent) -
 
 /// The stand-in for a request on a connection that has none.
 pub(super) fn opaque_upload(local: &Local, plan: &Plan) -> (RequestHead, Upload) {
-    let trace = TraceParent {
-        trace_id: u128::from(local.random_id()) << 64 | u128::from(local.random_id()),
-        span_id: local.random_id(),
-        flags: 0,
-    };
+    let trace = local.new_trace();
     let head = RequestHead {
         method: Method::Other,
         version: Version::Http10,

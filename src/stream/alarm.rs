@@ -4,6 +4,7 @@
 //! move into the future from call to call and are almost never reached; so the timer is left armed
 //! at an earlier moment and moved on only when it fires. A call then costs no timer operation.
 
+use std::cell::RefCell;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -15,12 +16,38 @@ pub struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
+/// Most timers kept per worker for the streams of HTTP/2, which come and go faster than connections.
+const KEPT_MAX: usize = 256;
+
+thread_local! {
+    static KEPT: RefCell<Vec<Alarm>> = const { RefCell::new(Vec::new()) };
+}
+
 // === impl Alarm ===
 
 impl Alarm {
     /// A timer that is not armed.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A timer that was used before on this thread, if there is one: it is armed for some moment that
+    /// has lost its meaning, and is moved on when it fires, as ever.
+    pub fn take() -> Self {
+        KEPT.with_borrow_mut(Vec::pop).unwrap_or_default()
+    }
+
+    /// Keeps the timer for its next use.
+    pub fn give_back(self) {
+        // The stock is gone while its thread ends.
+        let _ = KEPT.try_with(|kept| {
+            if let Ok(mut kept) = kept.try_borrow_mut()
+                && self.sleep.is_some()
+                && kept.len() < KEPT_MAX
+            {
+                kept.push(self);
+            }
+        });
     }
 
     /// Ready when `moment` has come; never without one.

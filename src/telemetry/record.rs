@@ -20,6 +20,8 @@ pub enum Outcome {
     Success,
     /// The service answered with 5xx, and that answer was passed on.
     ServiceFailure,
+    /// The service answered a gRPC call with another status than OK.
+    GrpcFailure,
     /// We answered instead, or cut the answer.
     Fault(Fault),
 }
@@ -57,12 +59,13 @@ pub struct CallRecord<'a> {
 // === impl Outcome ===
 
 impl Outcome {
-    /// A stable place in counters: 0 success, 1 failure of the service, then the faults.
+    /// A stable place in counters: success, the two failures of the service, then the faults.
     pub const fn index(self) -> usize {
         match self {
             Self::Success => 0,
             Self::ServiceFailure => 1,
-            Self::Fault(fault) => 2 + fault as usize,
+            Self::GrpcFailure => 2,
+            Self::Fault(fault) => 3 + fault as usize,
         }
     }
 
@@ -71,7 +74,8 @@ impl Outcome {
         match index {
             0 => Some(Self::Success),
             1 => Some(Self::ServiceFailure),
-            at if at - 2 < FAULTS => Some(Self::Fault(Fault::ALL[at - 2])),
+            2 => Some(Self::GrpcFailure),
+            at if at - 3 < FAULTS => Some(Self::Fault(Fault::ALL[at - 3])),
             _ => None,
         }
     }
@@ -80,7 +84,7 @@ impl Outcome {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Success => "success",
-            Self::ServiceFailure => "failure",
+            Self::ServiceFailure | Self::GrpcFailure => "failure",
             Self::Fault(Fault::ClientCancelled) => "cancelled",
             Self::Fault(fault) => match fault.side() {
                 Side::Local => "refused",
@@ -89,11 +93,12 @@ impl Outcome {
         }
     }
 
-    /// Label value of `reason`: a fault's reason code, `status_5xx`, or nothing.
+    /// Label value of `reason`: a fault's reason code, `status_5xx`, `grpc_status`, or nothing.
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Success => "",
             Self::ServiceFailure => "status_5xx",
+            Self::GrpcFailure => "grpc_status",
             Self::Fault(fault) => fault.reason(),
         }
     }

@@ -14,8 +14,8 @@ use crate::error::{FAULTS, Fault};
 
 use super::Outcome;
 
-/// Number of ways a call can end: success, failure by the service's own answer, or a fault.
-pub const OUTCOMES: usize = 2 + FAULTS;
+/// Number of ways a call can end: success, a failing status of HTTP or gRPC, or a fault.
+pub const OUTCOMES: usize = 3 + FAULTS;
 
 /// Two significant digits: a latency is right to 1 %, and a histogram costs a few KiB at most.
 pub(super) const SIGNIFICANT_DIGITS: u8 = 2;
@@ -187,6 +187,11 @@ impl Gauge {
     pub fn enter(stats: &Rc<ServiceStats>, which: fn(&ServiceStats) -> &Cell<u64>) -> Self {
         add_one(which(stats));
         Self { stats: Rc::clone(stats), which }
+    }
+
+    /// Counts one more in another gauge of the same service.
+    pub fn sibling(&self, which: fn(&ServiceStats) -> &Cell<u64>) -> Self {
+        Self::enter(&self.stats, which)
     }
 }
 

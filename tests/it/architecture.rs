@@ -22,7 +22,7 @@ pub(crate) const ALLOWED: &[(&str, &str)] = &[
     ("accept", "mesh serve call telemetry config stream error"),
     ("serve", "call mesh route policy upstream telemetry config stream head wire error"),
     ("call", "mesh route policy upstream telemetry config stream head wire error"),
-    ("mesh", "route policy upstream telemetry config error"),
+    ("mesh", "route policy upstream telemetry config wire error"),
     ("route", "policy config head error"),
     ("policy", "config head error"),
     ("upstream", "policy telemetry config stream error"),

@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::time::Instant;
 
-use crate::config::Mode;
 use crate::error::Fault;
 use crate::mesh::Local;
 use crate::policy::{Ending, verdict};
@@ -20,7 +19,7 @@ use crate::upstream::Connection;
 use crate::wire::{ClientSide, client_response};
 
 use super::super::attempt::{Answer, Failed};
-use super::super::hold::{Hold, Slot};
+use super::super::hold::Hold;
 use super::super::retry::Next;
 use super::super::{Call, Ended, Flow};
 use super::{Client, Http1, Http1Reply, Request};
@@ -89,23 +88,6 @@ impl<'p> Call<'p, Http1<'_>> {
         }
         self.side.client.stream.reset_on_close();
         (Outcome::Fault(failed.fault), Flow::Close, Instant::now())
-    }
-
-    /// A place among the service's long-lived connections.
-    fn slot(&self) -> Result<Option<Slot<'p>>, Failed> {
-        let plan = self.plan;
-        let (Some(slots), Some(settings)) = (&plan.service.state.connections, &plan.policy().bulkhead) else {
-            return Ok(None);
-        };
-        if !slots.try_take() {
-            if settings.mode == Mode::Enforce {
-                add_one(&plan.service.stats.bulkhead_refused);
-                return Err(Failed::local(Fault::BulkheadFull));
-            }
-            add_one(&plan.service.stats.observed);
-            slots.take_over();
-        }
-        Ok(Some(Slot(slots)))
     }
 
     /// A request that asks to leave HTTP: an ordinary call until the answer is 101.

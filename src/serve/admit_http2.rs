@@ -1,0 +1,140 @@
+//! From a stream of HTTP/2 to a planned request, in one go and without a wait.
+//!
+//! In: a request's head. Out: a request with its plan, or a refusal that is written and recorded
+//! already. What a head must look like beyond what `h2` holds it to is decided here.
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::ext::Protocol;
+use h2::server::SendResponse;
+use http::request::Parts;
+use http::{HeaderMap, Method as HttpMethod, Request, header};
+use tokio::time::Instant;
+
+use crate::call::{Http2Request, refuse_http2};
+use crate::error::Fault;
+use crate::head::{Framing, Method, RequestHead, Version};
+use crate::mesh::{Local, Plan};
+use crate::policy::is_idempotent;
+use crate::route::{Asking, Choice};
+use crate::wire::{TraceParent, grpc, parse_traceparent};
+
+use super::Door;
+
+/// Plans the call of one stream. `None`: it was refused, which is recorded.
+pub(super) fn admit(
+    local: &Local,
+    door: &Door,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) -> Option<Http2Request> {
+    let started = Instant::now();
+    let (mut parts, body) = request.into_parts();
+    let plan = match plan(local, door, &parts, started) {
+        Ok(plan) => plan,
+        Err((fault, what)) => {
+            local.record_refusal(fault, request_line(&parts).as_bytes(), started);
+            let content_type = parts.headers.get(header::CONTENT_TYPE);
+            let is_grpc = content_type.is_some_and(|value| grpc::is_grpc(value.as_bytes()));
+            refuse_http2(&mut respond, fault, &what, is_grpc, parts.method == HttpMethod::HEAD);
+            return None;
+        }
+    };
+    let head = request_head(local, &parts, &plan);
+    // It is meant for us, the proxy (RFC 9110 section 11.7.1).
+    parts.headers.remove(header::PROXY_AUTHORIZATION);
+    Some(Http2Request { plan, head, parts, body, respond, started })
+}
+
+fn request_line(parts: &Parts) -> String {
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    format!("{} {path} HTTP/2", parts.method)
+}
+
+/// Finds the service, or says why there is none.
+fn plan(local: &Local, door: &Door, parts: &Parts, now: Instant) -> Result<Plan, (Fault, String)> {
+    let method = parts.method.as_str().as_bytes();
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).as_bytes();
+    let fields = &parts.headers;
+    let field = |name: &str| fields.get(name).map(|value| value.as_bytes());
+    if parts.method == HttpMethod::CONNECT && parts.extensions.get::<Protocol>().is_none() {
+        return Err((Fault::RequestMalformed, "CONNECT is taken over HTTP/1 alone".into()));
+    }
+    let authority = authority(parts)?;
+    if let Door::Service(name) = door {
+        let index = local.index_of(name);
+        let gone = || (Fault::NoRoute, format!("{name} is no longer in the configuration"));
+        return index.map(|index| local.plan(index, method, path, field, now)).ok_or_else(gone);
+    }
+    let shown = || String::from_utf8_lossy(authority).into_owned();
+    match local.choose(authority, Asking::Http) {
+        Choice::Service(index) => Ok(local.plan(index, method, path, field, now)),
+        Choice::Unknown => local
+            .plan_unknown(authority, 80)
+            .ok_or_else(|| (Fault::NoRoute, format!("{} is no host", shown()))),
+        Choice::Denied => {
+            Err((Fault::Denied, format!("no service has the host {} and outbound.unknown is deny", shown())))
+        }
+        Choice::Nowhere => Err((Fault::NoRoute, "the request names no host".into())),
+    }
+}
+
+/// `:authority`, or `Host` where it is missing. Two that differ are two requests in one.
+fn authority(parts: &Parts) -> Result<&[u8], (Fault, String)> {
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let host = hosts.next().map(|host| host.as_bytes());
+    if hosts.next().is_some() {
+        return Err((Fault::RequestMalformed, "Host is given twice".into()));
+    }
+    let named = parts.uri.authority().map(|authority| authority.as_str().as_bytes());
+    match (named, host) {
+        (Some(named), Some(host)) if !named.eq_ignore_ascii_case(host) => {
+            Err((Fault::RequestMalformed, "Host and :authority name two hosts".into()))
+        }
+        (Some(named), _) => Ok(named),
+        (None, host) => Ok(host.unwrap_or_default()),
+    }
+}
+
+fn request_head(local: &Local, parts: &Parts, plan: &Plan) -> RequestHead {
+    let fields = &parts.headers;
+    let declared = plan.policy().idempotent;
+    RequestHead {
+        method: method(&parts.method),
+        version: Version::Http2,
+        framing: Framing::None,
+        keep_alive: true,
+        expects_continue: false,
+        upgrade: parts.extensions.get::<Protocol>().is_some(),
+        idempotent: is_idempotent(
+            parts.method.as_str(),
+            has_precondition(fields),
+            fields.contains_key("idempotency-key"),
+            declared,
+        ),
+        trace: trace(local, fields),
+    }
+}
+
+fn method(method: &HttpMethod) -> Method {
+    match *method {
+        HttpMethod::GET => Method::Get,
+        HttpMethod::HEAD => Method::Head,
+        HttpMethod::CONNECT => Method::Connect,
+        _ => Method::Other,
+    }
+}
+
+/// Repeating may change the answer.
+fn has_precondition(fields: &HeaderMap) -> bool {
+    [header::IF_MATCH, header::IF_NONE_MATCH, header::IF_UNMODIFIED_SINCE]
+        .iter()
+        .any(|name| fields.contains_key(name))
+}
+
+/// The caller's trace, or a new one.
+fn trace(local: &Local, fields: &HeaderMap) -> TraceParent {
+    let mut given = fields.get_all("traceparent").iter();
+    let parent = given.next().and_then(|value| parse_traceparent(value.as_bytes()));
+    parent.filter(|_| given.next().is_none()).unwrap_or_else(|| local.new_trace())
+}
