@@ -5,6 +5,7 @@
 //! what HTTP/1 and HTTP/2 do differently is behind `side`.
 
 mod attempt;
+mod bridge;
 mod dial;
 mod fault;
 mod hold;
@@ -13,6 +14,7 @@ mod http2;
 mod retry;
 mod side;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -22,6 +24,7 @@ use crate::head::RequestHead;
 use crate::mesh::{Local, Plan};
 use crate::telemetry::{CallRecord, Line, Outcome};
 
+pub use bridge::http1_over;
 pub use http1::{Client, Opening, Request, Upload, refuse, refuse_raw, run, tunnel};
 pub use http2::{Http2Request, refuse_http2, run_http2};
 
@@ -91,10 +94,11 @@ impl<'a, S: Side> Call<'a, S> {
 
     /// Ends the call's record.
     fn record(self, outcome: Outcome, ended: Instant) {
+        let logged = self.local.access_log.is_some();
         let line = Line {
             service: &self.plan.service.state.name,
             route: &self.plan.route().name,
-            request: &self.side.request_line(),
+            request: &if logged { self.side.request_line() } else { Cow::Borrowed(&b""[..]) },
             trace: self.head.trace,
         };
         self.record.finish(outcome, ended, &line);
@@ -140,7 +144,7 @@ impl<'a, S: Side> Call<'a, S> {
             return Ok(());
         }
         let until = Instant::now() + wait;
-        self.watching(self.deadline, tokio::time::sleep_until(until)).await
+        Box::pin(self.watching(self.deadline, tokio::time::sleep_until(until))).await
     }
 
     /// The application went away: no reply, and no vote about the service.
@@ -153,7 +157,7 @@ impl<'a, S: Side> Call<'a, S> {
     async fn fault(&mut self, failed: Failed) -> Ended {
         let now = Instant::now();
         self.record.status = failed.fault.status();
-        let flow = S::refuse(self, &failed).await;
+        let flow = Box::pin(S::refuse(self, &failed)).await;
         (Outcome::Fault(failed.fault), flow, now)
     }
 }

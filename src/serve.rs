@@ -7,6 +7,7 @@ mod admit;
 mod admit_http2;
 mod http1;
 mod http2;
+mod runners;
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -5,6 +5,7 @@
 //! it came, so that two readers cannot see two different messages (RFC 9112 section 11.2).
 
 mod body;
+pub mod bridge;
 mod chunked;
 mod field;
 pub mod grpc;

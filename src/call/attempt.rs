@@ -179,7 +179,7 @@ impl<'p, S: Side> Call<'p, S> {
                 Ok(Some(Place(bulkhead)))
             }
             Entry::Full => Err(refuse(Fault::BulkheadFull)),
-            Entry::MustWait => match self.wait_for_place(settings, now).await {
+            Entry::MustWait => match Box::pin(self.wait_for_place(settings, now)).await {
                 Ok(place) => Ok(Some(place)),
                 Err(fault @ (Fault::BulkheadFull | Fault::BulkheadTimeout)) => Err(refuse(fault)),
                 Err(Fault::BreakerOpen) => {

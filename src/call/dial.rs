@@ -47,7 +47,8 @@ impl<'p, S: Side> Call<'p, S> {
             {
                 return Ok(connection);
             }
-            match S::dial(self, address, give_up).await {
+            // Rare next to calls, so its state is no part of theirs.
+            match Box::pin(S::dial(self, address, give_up)).await {
                 Ok(connection) => return Ok(connection),
                 Err(unreachable) if unreachable.is_unreachable() => {
                     list.endpoints[endpoint].penalty.failed(Instant::now());
@@ -66,9 +67,14 @@ impl<'p, S: Side> Call<'p, S> {
     /// The addresses known now; the first call to a name waits for its first answer.
     async fn endpoints(&mut self, now: Instant) -> Result<Arc<EndpointList>, Failed> {
         let set = &self.plan.service.state.endpoints;
-        if let Some(list) = set.current(now).as_deref().and_then(Option::as_ref) {
-            return Ok(Arc::clone(list));
+        match set.current(now).as_deref().and_then(Option::as_ref) {
+            Some(list) => Ok(Arc::clone(list)),
+            None => Box::pin(self.first_answer(now)).await,
         }
+    }
+
+    async fn first_answer(&mut self, now: Instant) -> Result<Arc<EndpointList>, Failed> {
+        let set = &self.plan.service.state.endpoints;
         let limit = now + self.plan.policy().connect_timeout;
         let until = self.deadline.map_or(limit, |deadline| deadline.min(limit));
         match self.watching(Some(until), set.resolved()).await {

@@ -16,15 +16,18 @@ use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
+use crate::config::Protocol;
 use crate::error::{Fault, Sent};
 use crate::head::{Method, RequestHead, Version};
 use crate::mesh::{Local, Plan};
 use crate::policy::{Ending, Failure, parse_retry_after};
 use crate::stream::Alarm;
 use crate::upstream::Connection;
+use crate::upstream::http2::Lease;
 use crate::wire::ResponseHead;
 
-use super::attempt::{Answer, Failed};
+use super::attempt::{Answer, Detail, Failed};
+use super::bridge::to_service;
 use super::side::{OVERLOAD_SIGNALS, Reply, Side, Wish};
 use super::{Call, Ended, Flow};
 
@@ -77,6 +80,12 @@ impl<'a> Call<'a, Http1<'a>> {
     }
 }
 
+/// A stream of HTTP/2 as a connection for one request.
+fn over_http2(lease: Lease) -> Connection {
+    let (address, reused) = (lease.address(), lease.reused);
+    Connection::shared(to_service(lease), address, reused, Instant::now())
+}
+
 impl Side for Http1<'_> {
     type Connection = Connection;
     type Reply = Http1Reply;
@@ -106,6 +115,10 @@ impl Side for Http1<'_> {
         if call.avoid == Some(address) || call.head.upgrade {
             return None;
         }
+        if call.plan.service.protocol == Protocol::Http2 {
+            let lease = call.plan.service.http2.take(address, false, now)?;
+            return Some(over_http2(lease));
+        }
         call.plan.service.pools.take(address, !call.head.idempotent, now)
     }
 
@@ -114,6 +127,10 @@ impl Side for Http1<'_> {
         address: SocketAddr,
         give_up: Option<Instant>,
     ) -> Result<Connection, Failed> {
+        if call.plan.service.protocol == Protocol::Http2 {
+            let lease = call.dial_http2(address, give_up).await?;
+            return Ok(over_http2(lease));
+        }
         let stream = call.reach(address, give_up).await?;
         let open = call.count_open();
         let settings = &call.plan.policy().pool;
@@ -125,6 +142,10 @@ impl Side for Http1<'_> {
         mut connection: Connection,
         give_up: Option<Instant>,
     ) -> Result<Http1Reply, Failed> {
+        if call.plan.service.protocol == Protocol::Http2 && !call.side.upload.fits_http2() {
+            let failed = Failed::local(Fault::RequestMalformed);
+            return Err(Failed { detail: Detail::Text("HTTP/2 can't carry its path"), ..failed });
+        }
         call.side.upload.set_span(call.local.random_id());
         match call.exchange(&mut connection, give_up).await {
             Ok(head) => Ok(Http1Reply { head, connection }),

@@ -38,6 +38,7 @@ use super::{Call, Ended, Flow};
 pub use refuse::refuse_http2;
 
 use upload::Upload;
+pub(super) use upload::poll_capacity;
 
 /// Most bytes of a body kept where `retries` is off, as with its default.
 const KEEP_BYTES: usize = 64 * 1024;

@@ -13,14 +13,14 @@ use h2::server::{Builder, Connection, SendResponse};
 use http::Request;
 use tokio::time::timeout;
 
-use crate::call::run_http2;
+use crate::call::{Client, Http2Request, http1_over};
+use crate::config::Protocol;
 use crate::mesh::Local;
 use crate::stream::Stream;
-use crate::telemetry::{add_one, take_one};
 use crate::upstream::http2::{HEADER_LIST_BYTES_MAX, SEND_BUFFER_BYTES, SMALL_FRAMES_BYTES};
 
-use super::Door;
 use super::admit_http2::admit;
+use super::{Door, http1, runners};
 
 /// Most requests of one connection at once.
 const STREAMS_MAX: u32 = 1024;
@@ -100,24 +100,14 @@ fn poll_arrival(
 /// Runs one call beside the others.
 fn start(local: &Rc<Local>, door: &Door, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
     let Some(request) = admit(local, door, request, respond) else { return };
-    let in_flight = InFlight::enter(local);
+    if request.plan.service.protocol != Protocol::Http1 {
+        return runners::run(local, request);
+    }
+    let Http2Request { parts, head, body, respond, .. } = request;
+    let stream = http1_over(&parts, head.method, body, respond);
+    let (local, door) = (Rc::clone(local), door.clone());
     tokio::task::spawn_local(async move {
-        run_http2(&in_flight.0, request).await;
+        let mut client = Client::new(stream, Rc::clone(&local.closing));
+        http1::serve(&local, &mut client, &door).await;
     });
-}
-
-/// Counts a call while its task lives.
-struct InFlight(Rc<Local>);
-
-impl InFlight {
-    fn enter(local: &Rc<Local>) -> Self {
-        add_one(&local.stats.in_flight);
-        Self(Rc::clone(local))
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        take_one(&self.0.stats.in_flight);
-    }
 }

@@ -176,11 +176,6 @@ impl Lease {
     pub fn address(&self) -> SocketAddr {
         self.connection.address
     }
-
-    /// The gauge that counts the connection as open.
-    pub fn gauge(&self) -> &Gauge {
-        &self.connection.open
-    }
 }
 
 impl Drop for Lease {

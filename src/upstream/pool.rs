@@ -35,7 +35,7 @@ pub struct Connection {
     pub reused: bool,
     /// No call is started on it after this.
     retire_at: Instant,
-    open: Gauge,
+    open: Option<Gauge>,
 }
 
 #[derive(Debug)]
@@ -65,12 +65,17 @@ impl Connection {
         open: Gauge,
     ) -> Self {
         let retire_at = now + settings.max_age.mul_f64(1.0 - AGE_JITTER * random);
-        Self { stream, address, reused: false, retire_at, open }
+        Self { stream, address, reused: false, retire_at, open: Some(open) }
     }
 
-    /// The gauge that counts it as open.
-    pub fn gauge(&self) -> &Gauge {
-        &self.open
+    /// Whether it ends with the request it carries.
+    pub fn is_shared(&self) -> bool {
+        self.open.is_none()
+    }
+
+    /// One request's share of a connection that others use too; it is counted and kept elsewhere.
+    pub fn shared(stream: Stream, address: SocketAddr, reused: bool, now: Instant) -> Self {
+        Self { stream, address, reused, retire_at: now, open: None }
     }
 }
 

@@ -144,7 +144,7 @@ pub(super) fn each_trailer(trailers: &[u8], mut visit: impl FnMut(&[u8], &[u8]))
 const TRAILER_FIELDS_MAX: usize = 64;
 
 /// Fields that frame or route a message must not come after it (RFC 9110 section 6.5.1).
-fn may_trail(name: &[u8]) -> bool {
+pub(super) fn may_trail(name: &[u8]) -> bool {
     match Kind::of(name) {
         Kind::HopByHop
         | Kind::Host

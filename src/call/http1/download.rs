@@ -191,7 +191,7 @@ impl<'p> Call<'p, Http1<'_>> {
         if let Some(in_flight) = download.hold.in_flight.take() {
             in_flight.endpoint().penalty.worked();
         }
-        if download.reuse && self.side.upload.is_sent() {
+        if download.reuse && self.side.upload.is_sent() && !connection.is_shared() {
             let service = &self.plan.service;
             let idle = Gauge::enter(&service.stats, |stats| &stats.idle);
             service.pools.put(connection, &self.plan.policy().pool, download.idle_hint, now, idle);

@@ -121,7 +121,10 @@ impl Call<'_, Http1<'_>> {
             }
             match connection.stream.poll_fill(cx, READ_BYTES) {
                 Poll::Ready(Ok(read)) if read > 0 => progress.answered = true,
-                Poll::Ready(_) => return Poll::Ready(Err(self.reset(progress))),
+                Poll::Ready(_) => {
+                    let unprocessed = connection.stream.is_unprocessed();
+                    return Poll::Ready(Err(self.reset(progress, unprocessed)));
+                }
                 Poll::Pending => return Poll::Pending,
             }
         }
@@ -231,8 +234,11 @@ impl Call<'_, Http1<'_>> {
     }
 
     /// The connection ended before a whole head.
-    fn reset(&self, progress: &Progress) -> Failed {
+    fn reset(&self, progress: &Progress, unprocessed: bool) -> Failed {
         let failed = self.failed(Fault::ResetBeforeResponse);
+        if unprocessed {
+            return Failed { sent: Sent::No, ..failed };
+        }
         if progress.answered { Failed { sent: Sent::Yes, ..failed } } else { failed }
     }
 }

@@ -12,6 +12,7 @@ use bytes::{Buf, BytesMut};
 use crate::head::Framing;
 use crate::mesh::ReplayShare;
 use crate::stream::{BODY_READ_BYTES, Stream};
+use crate::wire::bridge::carries;
 use crate::wire::{BodyDecoder, BodyEncoder, BodyError, Moved, TraceParent, transcode};
 
 /// Most bytes on their way at once, once a body is no longer kept.
@@ -117,6 +118,11 @@ impl Upload {
     /// Whether it is the application that keeps it waiting.
     pub fn awaits_client(&self) -> bool {
         !self.is_read() && self.sent == self.out.len()
+    }
+
+    /// Whether HTTP/2 can carry its path.
+    pub fn fits_http2(&self) -> bool {
+        self.request_line().split(|byte| *byte == b' ').nth(1).is_some_and(carries)
     }
 
     /// The request line as it is sent on.

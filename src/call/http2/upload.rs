@@ -218,7 +218,10 @@ impl Upload {
 
 /// Ready when the peer's window lets at least one byte through. Room is asked for only once there is
 /// something to send: an idle reservation would pin the connection's last byte.
-pub(super) fn poll_capacity(cx: &mut Context<'_>, to: &mut SendStream<Bytes>) -> Poll<Result<(), ()>> {
+pub(in crate::call) fn poll_capacity(
+    cx: &mut Context<'_>,
+    to: &mut SendStream<Bytes>,
+) -> Poll<Result<(), ()>> {
     if to.capacity() > 0 {
         return Poll::Ready(Ok(()));
     }

@@ -1,0 +1,135 @@
+//! A request that came over HTTP/2, as a connection of HTTP/1 with one request on it.
+//!
+//! In: the bytes of one answer, interim ones included. Out: the bytes of the request.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use http::request::Parts;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::head::{Framing, Method};
+use crate::stream::{Stream, Virtual};
+use crate::wire::{bridge, parse_response};
+
+use super::{Incoming, Outgoing, broken, hand_out, reset};
+
+/// One request of an application that speaks HTTP/2.
+#[derive(Debug)]
+struct FromApplication {
+    method: Method,
+    respond: SendResponse<Bytes>,
+    incoming: Incoming,
+    /// What is read next: the head, then the body.
+    out: BytesMut,
+    /// The head of the answer, until it is whole.
+    head: BytesMut,
+    outgoing: Option<Outgoing>,
+}
+
+/// A stream that reads like an application of HTTP/1 which makes this one request.
+pub fn http1_over(parts: &Parts, method: Method, body: RecvStream, respond: SendResponse<Bytes>) -> Stream {
+    let mut out = BytesMut::new();
+    let ended = body.is_end_stream();
+    let framing = bridge::http1_of_request(parts, !ended, &mut out);
+    let mut incoming = Incoming::new(framing, body);
+    incoming.ended = ended;
+    let head = BytesMut::new();
+    Stream::virtual_over(Box::new(FromApplication { method, respond, incoming, out, head, outgoing: None }))
+}
+
+impl FromApplication {
+    /// Passes on the heads at the front of `head`: interim ones, then the final one.
+    fn answer(&mut self) -> io::Result<()> {
+        let mut fields = Vec::new();
+        while let Some(parsed) = parse_response(&self.head, self.method, &mut fields).map_err(broken)? {
+            let response = bridge::response_of_http1(&self.head, &fields, &parsed).map_err(broken)?;
+            self.head.advance(parsed.length);
+            if parsed.status < 200 {
+                let _ = self.respond.send_informational(response);
+                continue;
+            }
+            let ends = matches!(parsed.framing, Framing::None | Framing::Length(0));
+            let to = self.respond.send_response(response, ends).map_err(|_| reset())?;
+            let mut outgoing = Outgoing::new(parsed.framing, to);
+            outgoing.ended = ends;
+            outgoing.input = std::mem::take(&mut self.head);
+            self.outgoing = Some(outgoing);
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    /// Ready when the application has gone, or has its whole answer.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.outgoing {
+            Some(outgoing) if outgoing.ended => Poll::Ready(Ok(())),
+            Some(outgoing) => outgoing.to.poll_reset(cx).map(|_| Err(reset())),
+            None => self.respond.poll_reset(cx).map(|_| Err(reset())),
+        }
+    }
+}
+
+impl AsyncRead for FromApplication {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        while this.out.is_empty() {
+            if this.incoming.ended {
+                return this.poll_over(cx);
+            }
+            ready!(this.incoming.poll_fill(cx, &mut this.out))?;
+        }
+        hand_out(&mut this.out, buffer);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for FromApplication {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(outgoing) = &mut self.outgoing {
+            return outgoing.poll_write(cx, bytes);
+        }
+        self.head.extend_from_slice(bytes);
+        self.answer()?;
+        if let Some(outgoing) = &mut self.outgoing
+            && let Poll::Ready(Err(error)) = outgoing.poll_drain(cx)
+        {
+            return Poll::Ready(Err(error));
+        }
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.outgoing {
+            Some(outgoing) => outgoing.poll_drain(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.outgoing {
+            Some(outgoing) => {
+                outgoing.finish();
+                outgoing.poll_drain(cx)
+            }
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl Virtual for FromApplication {
+    fn reset(&mut self) {
+        match &mut self.outgoing {
+            Some(outgoing) => outgoing.to.send_reset(Reason::INTERNAL_ERROR),
+            None => self.respond.send_reset(Reason::INTERNAL_ERROR),
+        }
+    }
+}
