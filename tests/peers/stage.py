@@ -1,24 +1,34 @@
 """The programs on stage: nginx and a scripted service as upstreams, the real proxy between.
 
 Everything listens on a free port of 127.0.0.1 and lives in one temporary folder. `Stage` is a
-context manager: whatever it started has ended when it is left.
+context manager: whatever it started has ended when it is left. A client that needs a server of its
+own starts it with `start`, or with `prepare(stage)` and `launch` if that takes long: every
+`prepare` is called before the first check.
 """
 
 import http.client
 import os
 import pathlib
+import random
 import re
 import shutil
 import socket
 import subprocess
 import tempfile
 
+import certificates
 import upstream
 from report import eventually
 
 HERE = pathlib.Path(__file__).parent
-ROLES = {15000: "admin", 15001: "outbound", 9103: "plain", 9104: "scripted", 9105: "tls", 9106: "absent",
-         9203: "payment", 9204: "order"}
+# Ports of mesh.yaml. 91xx: where a server listens; 92xx: where the proxy listens for its service.
+ROLES = {15000: "admin", 15001: "outbound",
+         9103: "plain", 9104: "scripted", 9105: "tls", 9106: "absent", 9107: "h2c", 9108: "mutual", 9109: "sealed",
+         9111: "redis-server", 9112: "postgres-server", 9113: "mysql-server", 9114: "amqp-server",
+         9115: "catalog-server", 9116: "pricing-server", 9117: "streams-server", 9118: "live-server",
+         9203: "payment", 9204: "order", 9207: "stock", 9208: "ledger",
+         9211: "redis", 9212: "postgres", 9213: "mysql", 9214: "amqp",
+         9215: "catalog", 9216: "pricing", 9217: "streams", 9218: "live"}
 
 
 class Stage:
@@ -31,7 +41,7 @@ class Stage:
 
     def __enter__(self):
         try:
-            self.certificate()
+            certificates.make(self.folder)
             self.nginx()
             self.service = upstream.start(self.port["scripted"])
             self.outrigger()
@@ -55,17 +65,11 @@ class Stage:
     def proxy(self):
         return f"http://127.0.0.1:{self.port['outbound']}"
 
-    def certificate(self):
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                        "-keyout", self.folder / "key.pem", "-out", self.folder / "cert.pem", "-days", "2",
-                        "-subj", "/CN=vault-service", "-addext", "subjectAltName=DNS:vault-service"],
-                       check=True, capture_output=True, timeout=20)
-
     def nginx(self):
         (self.folder / "www" / "files").mkdir(parents=True)
         (self.folder / "www" / "text.txt").write_text("all work and no play\n" * 500)
         words = {"user": "user root;" if os.geteuid() == 0 else "", "folder": self.folder,
-                 "plain": self.port["plain"], "tls": self.port["tls"]}
+                 **{name: self.port[name] for name in ("plain", "tls", "h2c", "mutual")}}
         text = (HERE / "nginx.conf").read_text()
         for word, value in words.items():
             text = text.replace("{%s}" % word, str(value))
@@ -75,20 +79,34 @@ class Stage:
 
     def outrigger(self):
         self.config = self.folder / "mesh.yaml"
-        self.config.write_text(re.sub(r"(?<=127\.0\.0\.1:)\d+", lambda found: str(self.port[ROLES[int(found[0])]]),
-                                      (HERE / "mesh.yaml").read_text()))
+        text = re.sub(r"(?<=127\.0\.0\.1:)\d+", lambda found: str(self.port[ROLES[int(found[0])]]),
+                      (HERE / "mesh.yaml").read_text())
+        self.config.write_text(text.replace("/var/lib/peers/", f"{self.folder}/"))
         self.sidecar = self.start("outrigger", [self.binary, "run", str(self.config)], self.port["admin"])
         if not eventually(lambda: " ready" in self.text("outrigger.log"), 15):
             raise RuntimeError(f"outrigger is not ready:\n{self.text('outrigger.log')}")
 
-    def start(self, name, command, port):
+    def start(self, name, command, port, **more):
         """Starts a program and waits until something listens on that port."""
+        return self.wait(name, self.launch(name, command, **more), port)
+
+    def launch(self, name, command, **more):
+        """Starts a program; what it says goes to NAME.out and NAME.log."""
         with open(self.folder / f"{name}.out", "wb") as out, open(self.folder / f"{name}.log", "ab") as log:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=log)
+            process = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=out, stderr=log, **more)
         self.running.append(process)
-        if not eventually(lambda: listens(port) or process.poll() is not None, 15) or process.poll() is not None:
-            raise RuntimeError(f"{name} did not start:\n{self.text(name + '.log')}")
         return process
+
+    def wait(self, name, process, port, seconds=30):
+        """Waits until something listens on that port."""
+        if not eventually(lambda: listens(port) or process.poll() is not None, seconds) or process.poll() is not None:
+            said = self.text(f"{name}.out")[-2000:] + self.text(f"{name}.log")[-2000:]
+            raise RuntimeError(f"{name} did not start:\n{said}")
+        return process
+
+    @staticmethod
+    def free_port():
+        return free_ports(1)[0]
 
     def text(self, name):
         return (self.folder / name).read_text(errors="replace")
@@ -104,6 +122,14 @@ class Stage:
             connection.close()
 
 
+    def metric(self, name, **labels):
+        """The sum of a metric over its series that have these labels."""
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        lines = [line.rsplit(" ", 1) for line in self.admin("/metrics")[2].splitlines()]
+        return sum(float(value) for series, value in lines
+                   if re.match(rf"{name}(\{{|$)", series) and all(label in series for label in wanted))
+
+
 def listens(port):
     try:
         socket.create_connection(("127.0.0.1", port), 0.5).close()
@@ -113,11 +139,15 @@ def listens(port):
 
 
 def free_ports(count):
-    """Ports that were free a moment ago, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    for held in sockets:
-        held.bind(("127.0.0.1", 0))
-    ports = [held.getsockname()[1] for held in sockets]
-    for held in sockets:
-        held.close()
-    return ports
+    """Ports that were free a moment ago, all different, and none that the system gives to outgoing connections."""
+    found = []
+    while len(found) < count:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as tried:
+            try:
+                tried.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in found:
+            found.append(port)
+    return found
