@@ -13,7 +13,7 @@ use crate::error::{Fault, Sent};
 use crate::policy::choose;
 use crate::stream::Stream;
 use crate::telemetry::{Gauge, add_one};
-use crate::upstream::{EndpointList, InFlight, connect};
+use crate::upstream::{EndpointList, InFlight, NoConnection, Offer, connect};
 
 use super::Call;
 use super::attempt::{Detail, Failed};
@@ -100,18 +100,23 @@ impl<'p, S: Side> Call<'p, S> {
         )
     }
 
-    /// A new connection to `address`, for the sides to make theirs of.
+    /// A new connection to `address`, for the sides to make theirs of; with the service's TLS, which
+    /// offers what suits `offer`.
     pub(super) async fn reach(
         &mut self,
         address: SocketAddr,
+        offer: Offer,
         give_up: Option<Instant>,
     ) -> Result<Stream, Failed> {
         let limit = Instant::now() + self.plan.policy().connect_timeout;
         let until = give_up.map_or(limit, |give_up| give_up.min(limit));
-        let connected = self.watching(self.deadline, connect(address, until)).await;
-        connected
-            .and_then(|connected| connected)
-            .map_err(|fault| Failed { detail: Detail::Address(address), ..Failed::local(fault) })
+        let tls = self.plan.service.tls.as_deref().map(|client| (client, offer));
+        let connected = self.watching(self.deadline, connect(address, tls, until)).await;
+        connected.map_err(NoConnection::from).and_then(|connected| connected).map_err(|failed| {
+            let address_alone = Detail::Address(address);
+            let detail = failed.tls.map_or(address_alone, |fault| Detail::Tls(address, fault));
+            Failed { detail, ..Failed::local(failed.fault) }
+        })
     }
 
     /// Counts one more connection as open, until the gauge is dropped.
@@ -126,7 +131,7 @@ impl<'p, S: Side> Call<'p, S> {
 
 impl Failed {
     /// Whether an address can't be reached, so that another one may.
-    fn is_unreachable(&self) -> bool {
-        matches!(self.fault, Fault::ConnectFailed | Fault::ConnectTimeout)
+    pub(super) fn is_unreachable(&self) -> bool {
+        matches!(self.fault, Fault::ConnectFailed | Fault::ConnectTimeout | Fault::TlsFailed)
     }
 }

@@ -21,7 +21,7 @@ use crate::head::{Method, RequestHead, Version};
 use crate::mesh::{Local, Plan};
 use crate::policy::{Ending, Failure, parse_retry_after};
 use crate::stream::Alarm;
-use crate::upstream::Connection;
+use crate::upstream::{Connection, Offer};
 use crate::wire::ResponseHead;
 
 use super::attempt::{Answer, Failed};
@@ -52,6 +52,8 @@ pub(super) struct Http1<'a> {
     upload: &'a mut Upload,
     /// The end of the application's side ends the call.
     end_is_gone: bool,
+    /// What the connection to the service is for.
+    offer: Offer,
 }
 
 /// The head of an answer, and the connection its body comes from.
@@ -72,7 +74,7 @@ pub async fn run(local: &Local, client: &mut Client, mut request: Request) -> Fl
 impl<'a> Call<'a, Http1<'a>> {
     fn http1(local: &'a Local, client: &'a mut Client, request: &'a mut Request) -> Self {
         let Request { plan, head, upload, started } = request;
-        let side = Http1 { client, upload, end_is_gone: head.half_close_ends() };
+        let side = Http1 { client, upload, end_is_gone: head.half_close_ends(), offer: Offer::Http1 };
         Self::new(local, plan, *head, *started, side)
     }
 }
@@ -114,7 +116,7 @@ impl Side for Http1<'_> {
         address: SocketAddr,
         give_up: Option<Instant>,
     ) -> Result<Connection, Failed> {
-        let stream = call.reach(address, give_up).await?;
+        let stream = call.reach(address, call.side.offer, give_up).await?;
         let open = call.count_open();
         let settings = &call.plan.policy().pool;
         Ok(Connection::new(stream, address, settings, Instant::now(), call.local.random(), open))

@@ -28,6 +28,7 @@ use crate::head::RequestHead;
 use crate::mesh::{Local, Plan, ReplayShare};
 use crate::policy::{Ending, Failure, parse_retry_after};
 use crate::stream::Alarm;
+use crate::upstream::Offer;
 use crate::upstream::http2::{Lease, handshake};
 use crate::wire::grpc;
 
@@ -255,7 +256,7 @@ impl<S: Side> Call<'_, S> {
                 }
             }
         };
-        let stream = self.reach(address, give_up).await?;
+        let stream = self.reach(address, Offer::Http2, give_up).await?;
         let opened = self.watching(self.deadline, handshake(stream, until)).await;
         let opened = opened.and_then(|opened| opened).map_err(Failed::local)?;
         let open = self.count_open();
