@@ -45,8 +45,8 @@ pub async fn connect(
         }
         Ok(Err(fault)) => {
             if client.note(Some(fault)) {
-                let clause = fault.clause(&client.server_name());
-                tracing::warn!(%address, "the TLS handshake failed: {clause}");
+                let name = client.server_name();
+                tracing::warn!(%address, "no TLS with {name}: {}", fault.clause(&name));
             }
             Err(NoConnection { fault: Fault::TlsFailed, tls: Some(fault) })
         }

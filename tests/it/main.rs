@@ -32,3 +32,6 @@ mod retries_limits;
 mod road;
 mod routing;
 mod timeouts;
+mod tls;
+mod tls_faults;
+mod tls_rotation;
