@@ -34,4 +34,5 @@ mod routing;
 mod timeouts;
 mod tls;
 mod tls_faults;
+mod tls_http2;
 mod tls_rotation;
