@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use crate::config::{Certificate, Config};
 use crate::upstream::system_roots;
 
-/// How often it is looked.
-pub(super) const WARN_EVERY: Duration = Duration::from_secs(24 * 3600);
+/// How often the certificates in force are looked through: a day.
+pub(super) const WARN_EVERY: Duration = Duration::from_secs(86_400);
 
 /// A certificate with less left is warned of: time for two weekends and a person to act. What is renewed
 /// by a machine is renewed before, for a third of even 90 days is more.
