@@ -3,6 +3,7 @@
 //! In: a path to a configuration. Out: an exit code. The main thread is the control thread: signals,
 //! reloads, the admin API and name lookups run on it; calls never do.
 
+mod certificates;
 mod listeners;
 mod reload;
 
@@ -17,7 +18,7 @@ use std::time::Duration;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, Interval, interval_at, sleep};
 use tracing::{error, info, warn};
 
 use crate::admin::{self, Control, Status};
@@ -44,6 +45,7 @@ struct Workers(Vec<mpsc::Sender<Order>>);
 /// What the control thread waits for.
 enum Event {
     Changed,
+    DayPassed,
     Terminate,
     Interrupt,
     DrainAsked,
@@ -67,6 +69,8 @@ pub fn run(path: &Path, options: &Options) -> ExitCode {
     for warning in &config.warnings {
         warn!("{warning}");
     }
+    certificates::prepare(&config);
+    certificates::warn(&config);
     warn_of_descriptors(config.limits.connections, descriptors);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -144,6 +148,7 @@ async fn control(
     loop {
         match signals.next(&mut watcher, &mut drain_asked).await {
             Event::Changed => reloading.reload().await,
+            Event::DayPassed => certificates::warn(&reloading.mesh.snapshot().config),
             Event::Terminate | Event::DrainAsked => {
                 return Ok(reloading.end(Ending::Drain, &mut signals, &reports).await);
             }
@@ -252,6 +257,7 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    days: Interval,
 }
 
 // === impl Signals ===
@@ -262,16 +268,18 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            days: interval_at(Instant::now() + certificates::WARN_EVERY, certificates::WARN_EVERY),
         })
     }
 
     /// What happens next.
     async fn next(&mut self, watcher: &mut Watcher, drain_asked: &mut mpsc::Receiver<()>) -> Event {
-        tokio::select! { // Cancel-safe: signals and channels keep what was not taken; a change stays a change.
+        tokio::select! { // Cancel-safe: signals and channels keep what was not taken; a change stays a change, a day too.
             _ = self.terminate.recv() => Event::Terminate,
             _ = self.interrupt.recv() => Event::Interrupt,
             _ = self.hangup.recv() => Event::Changed,
             () = watcher.changed() => Event::Changed,
+            _ = self.days.tick() => Event::DayPassed,
             Some(()) = drain_asked.recv() => Event::DrainAsked,
         }
     }

@@ -26,7 +26,7 @@ pub enum Fault {
     Overloaded,
     /// No TCP connection to any endpoint tried.
     ConnectFailed,
-    /// A TCP connection took longer than `connectTimeout`.
+    /// A TCP connection and its TLS handshake took longer than `connectTimeout`.
     ConnectTimeout,
     /// The TLS handshake failed.
     TlsFailed,

@@ -6,6 +6,7 @@
 
 mod alarm;
 mod buffers;
+mod tls;
 
 use std::io;
 use std::pin::Pin;
@@ -15,6 +16,10 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use crate::config::Alpn;
+use tls::Tls;
 
 pub use alarm::Alarm;
 pub use buffers::{give_back, take};
@@ -41,6 +46,7 @@ pub trait Virtual: AsyncRead + AsyncWrite + Unpin + std::fmt::Debug {
 #[derive(Debug)]
 enum Socket {
     Plain(TcpStream),
+    Tls(Box<Tls>),
     Virtual(Box<dyn Virtual>),
 }
 
@@ -61,6 +67,19 @@ impl Stream {
         Self::over(Socket::Plain(socket))
     }
 
+    /// Takes over a socket whose TLS handshake is done.
+    pub fn encrypted(stream: TlsStream<TcpStream>) -> Self {
+        Self::over(Socket::Tls(Box::new(Tls::new(stream))))
+    }
+
+    /// What TLS has negotiated; `None` without TLS, and where the peer had no wish.
+    pub fn alpn(&self) -> Option<Alpn> {
+        match &self.socket {
+            Socket::Tls(tls) => tls.alpn(),
+            Socket::Plain(_) | Socket::Virtual(_) => None,
+        }
+    }
+
     /// A stream whose bytes something else carries.
     pub fn virtual_over(carrier: Box<dyn Virtual>) -> Self {
         Self::over(Socket::Virtual(carrier))
@@ -74,7 +93,17 @@ impl Stream {
     pub fn is_unprocessed(&self) -> bool {
         match &self.socket {
             Socket::Plain(_) => false,
+            Socket::Tls(tls) => tls.is_refused(),
             Socket::Virtual(carrier) => carrier.is_unprocessed(),
+        }
+    }
+
+    /// Whether the peer has ended TLS before it looked at anything: it refused our certificate, or the
+    /// lack of one.
+    pub fn is_refused_by_tls(&self) -> bool {
+        match &self.socket {
+            Socket::Tls(tls) => tls.is_refused(),
+            Socket::Plain(_) | Socket::Virtual(_) => false,
         }
     }
 
@@ -130,7 +159,11 @@ impl Stream {
                 Poll::Pending => return Poll::Pending,
             }
         }
-        Poll::Ready(Ok(()))
+        match &mut self.socket {
+            Socket::Plain(_) | Socket::Virtual(_) => Poll::Ready(Ok(())),
+            // What was written and encrypted may still wait for the kernel to take it.
+            Socket::Tls(tls) => Pin::new(&mut **tls).poll_flush(cx),
+        }
     }
 
     /// Ends our side: the peer reads an end after what was written.
@@ -153,6 +186,7 @@ impl Stream {
                 let mut probe = [0u8; 1];
                 matches!(socket.try_read(&mut probe), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
             }
+            Socket::Tls(tls) => tls.is_silent(),
             Socket::Virtual(_) => false,
         }
     }
@@ -172,6 +206,7 @@ impl Stream {
                 // Without it the peer still sees an end before the message was whole.
                 let _ = socket2::SockRef::from(&*socket).set_linger(Some(std::time::Duration::ZERO));
             }
+            Socket::Tls(tls) => tls.reset_on_close(),
             Socket::Virtual(carrier) => carrier.reset(),
         }
     }
@@ -181,9 +216,10 @@ impl Stream {
 
 impl Socket {
     /// Ready when a read is worth a buffer.
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(socket) => socket.poll_read_ready(cx),
+            Self::Tls(tls) => tls.poll_readable(cx),
             // It says so itself when it is read.
             Self::Virtual(_) => Poll::Ready(Ok(())),
         }
@@ -198,6 +234,7 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Plain(socket) => Pin::new(socket).poll_read(cx, out),
+            Self::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, out),
             Self::Virtual(carrier) => Pin::new(carrier).poll_read(cx, out),
         }
     }
@@ -207,6 +244,7 @@ impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut *self {
             Self::Plain(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::Tls(tls) => Pin::new(&mut **tls).poll_write(cx, bytes),
             Self::Virtual(carrier) => Pin::new(carrier).poll_write(cx, bytes),
         }
     }
@@ -218,6 +256,7 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         match &mut *self {
             Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, slices),
+            Self::Tls(tls) => Pin::new(&mut **tls).poll_write_vectored(cx, slices),
             Self::Virtual(carrier) => Pin::new(carrier).poll_write_vectored(cx, slices),
         }
     }
@@ -225,6 +264,7 @@ impl AsyncWrite for Socket {
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Plain(socket) => socket.is_write_vectored(),
+            Self::Tls(tls) => tls.is_write_vectored(),
             Self::Virtual(carrier) => carrier.is_write_vectored(),
         }
     }
@@ -232,6 +272,7 @@ impl AsyncWrite for Socket {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            Self::Tls(tls) => Pin::new(&mut **tls).poll_flush(cx),
             Self::Virtual(carrier) => Pin::new(carrier).poll_flush(cx),
         }
     }
@@ -239,6 +280,7 @@ impl AsyncWrite for Socket {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Tls(tls) => Pin::new(&mut **tls).poll_shutdown(cx),
             Self::Virtual(carrier) => Pin::new(carrier).poll_shutdown(cx),
         }
     }

@@ -8,9 +8,11 @@ pub mod discover;
 mod endpoints;
 pub mod http2;
 mod pool;
+mod tls;
 
-pub use connect::{connect, is_exhaustion};
+pub use connect::{NoConnection, connect, is_exhaustion};
 pub use endpoints::{
     Endpoint, EndpointList, EndpointSet, FAILED_LOOKUP_WAIT, InFlight, Source, TTL_MAX, TTL_MIN,
 };
 pub use pool::{Connection, FRESH_IDLE_MAX, Pools};
+pub use tls::{Offer, TlsClient, TlsFault, system_roots};

@@ -49,6 +49,7 @@ pub fn render(
     breakers(&mut text, services);
     bulkheads(&mut text, &totals, services);
     connections(&mut text, &totals);
+    certificates(&mut text, services);
     life(&mut text, &totals, facts);
     process(&mut text, facts);
     text.finish()
@@ -158,6 +159,15 @@ fn connections(text: &mut Text, totals: &Totals) {
         text.sample(&table::UPSTREAM_CONNECTIONS, &[service, "idle"], counts.idle);
     }
     per_service(text, totals, &table::UPSTREAM_CONNECTIONS_OPENED, |counts| counts.opened);
+}
+
+fn certificates(text: &mut Text, services: &[ServiceView]) {
+    for service in services {
+        for certificate in &service.certificates {
+            let labels = [&*service.name, certificate.of.name()];
+            text.sample(&table::CERTIFICATE_EXPIRY, &labels, certificate.not_after);
+        }
+    }
 }
 
 /// A counter of services, where it is not 0.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::config::{Config, Mode, Service};
+use crate::config::{Certificate, Config, Mode, Service};
 use crate::mesh::{BulkheadView, EndpointView, ServiceView};
 use crate::policy::{BreakerView, Force, State};
 use crate::telemetry::{Latencies, ServiceTotals, Totals};
@@ -39,6 +39,7 @@ fn service(view: &ServiceView, settings: Option<&Service>, totals: &ServiceTotal
         "connections": {"active": totals.open.saturating_sub(totals.idle), "idle": totals.idle},
         "budget": view.budget_tokens.map(|tokens| json!({"tokens": tokens})),
         "endpoints": view.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
+        "certificates": view.certificates.iter().map(certificate).collect::<Vec<_>>(),
         "latency": latency(&totals.duration()),
         "calls": {
             "success": calls("success"),
@@ -91,6 +92,10 @@ fn endpoint(view: &EndpointView) -> Value {
         "inFlight": view.in_flight,
         "penalised": view.penalised,
     })
+}
+
+fn certificate(certificate: &Certificate) -> Value {
+    json!({"certificate": certificate.of.name(), "expiresUnix": certificate.not_after})
 }
 
 /// Quantiles in milliseconds; 0 before the first call.

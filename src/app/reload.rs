@@ -17,7 +17,7 @@ use crate::mesh::Mesh;
 use crate::worker::Order;
 
 use super::listeners::Listeners;
-use super::{Workers, version};
+use super::{Workers, certificates, version};
 
 /// A worker that has not taken a configuration over in this time takes it over later.
 const REFRESH_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -54,6 +54,8 @@ impl Reloading<'_> {
         for warning in &config.warnings {
             warn!("{warning}");
         }
+        certificates::prepare(&config);
+        certificates::warn(&config);
         warn_of_restarts(&before, &config);
         let closed = self.listeners.take_over(difference);
         let config = Arc::new(keep_what_needs_a_restart(&before, config));

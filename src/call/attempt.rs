@@ -13,7 +13,7 @@ use crate::error::{Fault, Sent};
 use crate::mesh::{LocalService, ServiceState};
 use crate::policy::{Ending, Entry, Refused, Verdict, verdict};
 use crate::telemetry::add_one;
-use crate::upstream::Endpoint;
+use crate::upstream::{Endpoint, TlsFault};
 
 use super::Call;
 use super::hold::{Hold, Place, Slot, Ticket, announce};
@@ -54,6 +54,8 @@ pub(super) enum Detail {
     Text(&'static str),
     /// The address that could not be reached.
     Address(std::net::SocketAddr),
+    /// The address with which no TLS came about, and why.
+    Tls(std::net::SocketAddr, TlsFault),
 }
 
 // === impl Failed ===
@@ -234,7 +236,8 @@ impl<'p, S: Side> Call<'p, S> {
             Err(failed) => {
                 if let Some(in_flight) = &hold.in_flight {
                     let endpoint = in_flight.endpoint();
-                    if failed.fault == Fault::ResetBeforeResponse && !failed.stale {
+                    let hung_up = matches!(failed.fault, Fault::ResetBeforeResponse | Fault::TlsFailed);
+                    if hung_up && !failed.stale {
                         endpoint.penalty.failed(Instant::now());
                     }
                     self.avoid = Some(endpoint.address);
@@ -275,7 +278,7 @@ impl<'p, S: Side> Call<'p, S> {
     /// Whether one endpoint failed to connect or hung up while the service has others left: that
     /// endpoint is chosen last from now on, and the service as a whole is not to blame.
     fn is_one_endpoints_fault(&self, failed: &Failed, now: Instant) -> bool {
-        matches!(failed.fault, Fault::ConnectFailed | Fault::ConnectTimeout | Fault::ResetBeforeResponse)
+        (failed.is_unreachable() || failed.fault == Fault::ResetBeforeResponse)
             && self.plan.service.state.endpoints.peek().is_some_and(|list| {
                 let well = |endpoint: &&Arc<Endpoint>| {
                     Some(endpoint.address) != self.avoid && !endpoint.penalty.is_penalised(now)

@@ -6,24 +6,37 @@
 mod from_application;
 mod to_service;
 
+use std::collections::VecDeque;
 use std::io;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
+use http::HeaderMap;
 use tokio::io::ReadBuf;
 
 use crate::head::Framing;
 use crate::wire::BodyDecoder;
 use crate::wire::bridge::{self, Content};
 
-pub use from_application::http1_over;
+pub(super) use from_application::from_application;
 pub(super) use to_service::to_service;
 
 use super::http2::poll_capacity;
 
 /// Bytes of a body that wait for the window of HTTP/2 before no more are taken.
 const WAITING_BYTES_MAX: usize = 64 * 1024;
+
+/// A body that has come in part.
+#[derive(Debug)]
+pub(super) struct Body {
+    pub(super) pieces: VecDeque<Bytes>,
+    pub(super) trailers: Option<HeaderMap>,
+    /// Nothing more comes.
+    pub(super) read: bool,
+    /// Where the rest of it comes from.
+    pub(super) from: RecvStream,
+}
 
 /// A body on its way from HTTP/1 to HTTP/2.
 #[derive(Debug)]

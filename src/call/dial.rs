@@ -7,13 +7,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
+use crate::config::Alpn;
 use crate::error::{Fault, Sent};
 use crate::policy::choose;
 use crate::stream::Stream;
 use crate::telemetry::{Gauge, add_one};
-use crate::upstream::{EndpointList, InFlight, connect};
+use crate::upstream::http2::{Lease, handshake};
+use crate::upstream::{Connection, EndpointList, InFlight, NoConnection, Offer, connect};
 
 use super::Call;
 use super::attempt::{Detail, Failed};
@@ -22,6 +24,14 @@ use super::side::Side;
 
 /// Most addresses dialled in one attempt. With more, the retry policy has its say in between.
 const DIALS_MAX: usize = 4;
+
+/// A new connection, in what it turned out to speak.
+pub(super) enum Dialled {
+    /// A connection of HTTP/1.
+    Http1(Stream),
+    /// Room on a connection of HTTP/2.
+    Http2(Lease),
+}
 
 impl<'p, S: Side> Call<'p, S> {
     /// A connection to an endpoint of the service, counted in `hold`.
@@ -106,22 +116,83 @@ impl<'p, S: Side> Call<'p, S> {
         )
     }
 
-    /// A new connection to `address`, for the sides to make theirs of.
+    /// A new connection to `address`, for the sides to make theirs of; with the service's TLS, which
+    /// offers what suits `offer`.
     pub(super) async fn reach(
         &mut self,
         address: SocketAddr,
+        offer: Offer,
         give_up: Option<Instant>,
     ) -> Result<Stream, Failed> {
         let limit = Instant::now() + self.plan.policy().connect_timeout;
         let until = give_up.map_or(limit, |give_up| give_up.min(limit));
-        let connected = self.watching(self.deadline, connect(address, until)).await;
-        connected
-            .and_then(|connected| connected)
-            .map_err(|fault| Failed { detail: Detail::Address(address), ..Failed::local(fault) })
+        let tls = self.plan.service.tls.as_deref().map(|client| (client, offer));
+        let connected = self.watching(self.deadline, connect(address, tls, until)).await;
+        connected.map_err(NoConnection::from).and_then(|connected| connected).map_err(|failed| {
+            let address_alone = Detail::Address(address);
+            let detail = failed.tls.map_or(address_alone, |fault| Detail::Tls(address, fault));
+            Failed { detail, ..Failed::local(failed.fault) }
+        })
+    }
+
+    /// A new connection in what the service speaks, or in `own`, what the application does. Of several
+    /// calls that want one of HTTP/2, one dials.
+    pub(super) async fn dial_as(
+        &mut self,
+        own: Alpn,
+        address: SocketAddr,
+        give_up: Option<Instant>,
+    ) -> Result<Dialled, Failed> {
+        let limit = Instant::now() + self.plan.policy().connect_timeout;
+        let until = give_up.map_or(limit, |give_up| give_up.min(limit));
+        let service = &self.plan.service;
+        let negotiated = service.is_negotiated();
+        let mut right = None;
+        while service.speaks().map_or(negotiated || own == Alpn::H2, |speaks| speaks == Alpn::H2) {
+            match service.http2.dial(address) {
+                Ok(dial) => {
+                    right = Some(dial);
+                    break;
+                }
+                Err(other) => {
+                    let waited = self.watching(self.deadline, timeout_at(until, other.done())).await;
+                    let in_time = waited.map_err(Failed::local)?;
+                    if let Some(lease) = service.http2.take(address, false, Instant::now()) {
+                        return Ok(Dialled::Http2(lease));
+                    }
+                    in_time.map_err(|_| Failed::local(Fault::ConnectTimeout))?;
+                }
+            }
+        }
+        let offer = match service.speaks().unwrap_or(own) {
+            _ if negotiated => Offer::Calls,
+            Alpn::H2 => Offer::Http2,
+            Alpn::Http11 => Offer::Http1,
+        };
+        let stream = self.reach(address, offer, give_up).await?;
+        let chosen =
+            if negotiated { stream.alpn().unwrap_or(Alpn::Http11) } else { service.speaks().unwrap_or(own) };
+        service.negotiated.set(Some(chosen));
+        if chosen == Alpn::Http11 {
+            return Ok(Dialled::Http1(stream));
+        }
+        let opened = self.watching(self.deadline, handshake(stream, until)).await;
+        let opened = opened.and_then(|opened| opened).map_err(Failed::local)?;
+        let settings = &self.plan.policy().pool;
+        let open = self.count_open();
+        let lease = service.http2.add(address, opened, settings, Instant::now(), self.local.random(), open);
+        drop(right);
+        Ok(Dialled::Http2(lease))
+    }
+
+    /// A connection of HTTP/1 that was just opened.
+    pub(super) fn fresh(&self, stream: Stream, address: SocketAddr) -> Connection {
+        let (settings, random) = (&self.plan.policy().pool, self.local.random());
+        Connection::new(stream, address, settings, Instant::now(), random, self.count_open())
     }
 
     /// Counts one more connection as open, until the gauge is dropped.
-    pub(super) fn count_open(&self) -> Gauge {
+    fn count_open(&self) -> Gauge {
         let stats = &self.plan.service.stats;
         add_one(&stats.opened);
         Gauge::enter(stats, |stats| &stats.open)
@@ -132,7 +203,7 @@ impl<'p, S: Side> Call<'p, S> {
 
 impl Failed {
     /// Whether an address can't be reached, so that another one may.
-    fn is_unreachable(&self) -> bool {
-        matches!(self.fault, Fault::ConnectFailed | Fault::ConnectTimeout)
+    pub(super) fn is_unreachable(&self) -> bool {
+        matches!(self.fault, Fault::ConnectFailed | Fault::ConnectTimeout | Fault::TlsFailed)
     }
 }

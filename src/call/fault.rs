@@ -107,7 +107,12 @@ fn message<S>(call: &Call<'_, S>, failed: &Failed) -> String {
             let per_try = policy.retries.as_ref().and_then(|retries| retries.per_try_timeout);
             format!("{service} did not answer within {} (retries.perTryTimeout)", limit(per_try))
         }
-        Fault::ConnectTimeout | Fault::ConnectFailed => match failed.detail {
+        Fault::ConnectTimeout | Fault::ConnectFailed | Fault::TlsFailed => match failed.detail {
+            Detail::Tls(address, fault) => {
+                let name = call.plan.service.tls.as_ref().map(|tls| tls.server_name());
+                let clause = fault.clause(name.as_deref().unwrap_or_default());
+                format!("no TLS with {service} at {address}: {clause}")
+            }
             Detail::Address(address) => format!("no connection to {service} at {address}"),
             Detail::None | Detail::Text(_) => format!("no connection to {service}"),
         },
@@ -116,7 +121,7 @@ fn message<S>(call: &Call<'_, S>, failed: &Failed) -> String {
         Fault::LoopDetected => format!("{service} leads back to this proxy"),
         Fault::ProtocolError => match failed.detail {
             Detail::Text(what) => format!("{service} broke HTTP: {what}"),
-            Detail::None | Detail::Address(_) => format!("{service} broke HTTP"),
+            Detail::None | Detail::Address(_) | Detail::Tls(..) => format!("{service} broke HTTP"),
         },
         Fault::ResetBeforeResponse => format!("{service} closed the connection before it answered"),
         Fault::RequestTimeout => "the request did not arrive in time".to_owned(),
@@ -125,7 +130,6 @@ fn message<S>(call: &Call<'_, S>, failed: &Failed) -> String {
         Fault::IdleTimeout => format!("nothing moved for {} (idleTimeout)", limit(policy.idle_timeout)),
         Fault::NoRoute
         | Fault::Denied
-        | Fault::TlsFailed
         | Fault::ResetMidResponse
         | Fault::HeaderTooLarge
         | Fault::ClientCancelled

@@ -16,18 +16,19 @@ use std::task::{Context, Poll};
 
 use tokio::time::Instant;
 
-use crate::config::Protocol;
+use crate::config::Alpn;
 use crate::error::{Fault, Sent};
 use crate::head::{Method, RequestHead, Version};
 use crate::mesh::{Local, Plan};
 use crate::policy::{Ending, Failure, parse_retry_after};
 use crate::stream::Alarm;
-use crate::upstream::Connection;
 use crate::upstream::http2::Lease;
+use crate::upstream::{Connection, Offer};
 use crate::wire::ResponseHead;
 
 use super::attempt::{Answer, Detail, Failed};
 use super::bridge::to_service;
+use super::dial::Dialled;
 use super::side::{OVERLOAD_SIGNALS, Reply, Side, Wish};
 use super::{Call, Ended, Flow};
 
@@ -55,6 +56,8 @@ pub(super) struct Http1<'a> {
     upload: &'a mut Upload,
     /// The end of the application's side ends the call.
     end_is_gone: bool,
+    /// What the connection to the service is for.
+    offer: Offer,
 }
 
 /// The head of an answer, and the connection its body comes from.
@@ -75,7 +78,7 @@ pub async fn run(local: &Local, client: &mut Client, mut request: Request) -> Fl
 impl<'a> Call<'a, Http1<'a>> {
     fn http1(local: &'a Local, client: &'a mut Client, request: &'a mut Request) -> Self {
         let Request { plan, head, upload, started } = request;
-        let side = Http1 { client, upload, end_is_gone: head.half_close_ends() };
+        let side = Http1 { client, upload, end_is_gone: head.half_close_ends(), offer: Offer::Http1 };
         Self::new(local, plan, *head, *started, side)
     }
 }
@@ -115,9 +118,8 @@ impl Side for Http1<'_> {
         if call.avoid == Some(address) || call.head.upgrade {
             return None;
         }
-        if call.plan.service.protocol == Protocol::Http2 {
-            let lease = call.plan.service.http2.take(address, false, now)?;
-            return Some(over_http2(lease));
+        if call.plan.service.speaks() == Some(Alpn::H2) {
+            return call.plan.service.http2.take(address, false, now).map(over_http2);
         }
         call.plan.service.pools.take(address, !call.head.idempotent, now)
     }
@@ -127,14 +129,14 @@ impl Side for Http1<'_> {
         address: SocketAddr,
         give_up: Option<Instant>,
     ) -> Result<Connection, Failed> {
-        if call.plan.service.protocol == Protocol::Http2 {
-            let lease = call.dial_http2(address, give_up).await?;
-            return Ok(over_http2(lease));
+        if call.head.upgrade || call.side.offer == Offer::Bytes {
+            let stream = call.reach(address, call.side.offer, give_up).await?;
+            return Ok(call.fresh(stream, address));
         }
-        let stream = call.reach(address, give_up).await?;
-        let open = call.count_open();
-        let settings = &call.plan.policy().pool;
-        Ok(Connection::new(stream, address, settings, Instant::now(), call.local.random(), open))
+        match call.dial_as(Alpn::Http11, address, give_up).await? {
+            Dialled::Http1(stream) => Ok(call.fresh(stream, address)),
+            Dialled::Http2(lease) => Ok(over_http2(lease)),
+        }
     }
 
     async fn exchange(
@@ -142,7 +144,7 @@ impl Side for Http1<'_> {
         mut connection: Connection,
         give_up: Option<Instant>,
     ) -> Result<Http1Reply, Failed> {
-        if call.plan.service.protocol == Protocol::Http2 && !call.side.upload.fits_http2() {
+        if connection.is_shared() && !call.side.upload.fits_http2() {
             let failed = Failed::local(Fault::RequestMalformed);
             return Err(Failed { detail: Detail::Text("HTTP/2 can't carry its path"), ..failed });
         }

@@ -22,16 +22,19 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode, Uri};
 use tokio::time::Instant;
 
-use crate::config::Policy;
+use crate::config::{Alpn, Policy};
 use crate::error::Fault;
 use crate::head::RequestHead;
 use crate::mesh::{Local, Plan, ReplayShare};
 use crate::policy::{Ending, Failure, parse_retry_after};
-use crate::stream::Alarm;
-use crate::upstream::http2::{Lease, handshake};
+use crate::stream::{Alarm, Stream};
+use crate::telemetry::Gauge;
+use crate::upstream::http2::Lease;
 use crate::wire::grpc;
 
 use super::attempt::{Answer, Failed};
+use super::bridge::from_application;
+use super::dial::Dialled;
 use super::side::{OVERLOAD_SIGNALS, Reply, Side, Wish};
 use super::{Call, Ended, Flow};
 
@@ -73,6 +76,8 @@ pub(super) struct Http2 {
     grpc: bool,
     /// What the application's `grpc-timeout` says.
     callers_deadline: Option<Instant>,
+    /// The service turned out to speak HTTP/1: the call takes that road, before anything was sent.
+    wants_http1: bool,
 }
 
 /// The head of an answer, and the stream its body comes on.
@@ -88,14 +93,25 @@ pub(super) struct Http2Reply {
     trailers: Option<HeaderMap>,
 }
 
-/// Runs one call to its end: exactly one reply, exactly one record.
-pub async fn run_http2(local: &Local, request: Http2Request) {
+/// Runs one call to its end: exactly one reply, exactly one record. But for one whose service turned
+/// out to speak HTTP/1: that comes back, as an application of HTTP/1 that makes this one request.
+pub async fn run_http2(local: &Local, request: Http2Request) -> Option<Stream> {
     let Http2Request { plan, head, parts, body, respond, started } = request;
+    let speaks = plan.service.speaks();
     let side = Http2::new(&plan, parts, body, respond, started);
+    if speaks == Some(Alpn::Http11) {
+        return Some(side.into_http1());
+    }
     let mut call = Call::new(local, &plan, head, started, side);
     call.begin();
     let (outcome, ended) = call.whole().await;
+    if call.side.wants_http1 {
+        call.record.abandon();
+        return Some(call.side.into_http1());
+    }
+    std::mem::take(&mut call.side.alarm).give_back();
     call.record(outcome, ended);
+    None
 }
 
 impl Call<'_, Http2> {
@@ -156,7 +172,14 @@ impl Http2 {
             respond,
             alarm: Alarm::take(),
             grpc,
+            wants_http1: false,
         }
+    }
+
+    /// The request on the other road.
+    fn into_http1(self) -> Stream {
+        self.alarm.give_back();
+        from_application(&self.method, &self.uri, &self.fields, self.upload.into_body(), self.respond)
     }
 
     /// Whether the policy's clock starts only when the request has ended.
@@ -167,12 +190,6 @@ impl Http2 {
     /// Longest silence on this stream.
     fn idle_timeout(&self, policy: &Policy) -> Option<Duration> {
         if self.protocol.is_some() { policy.tunnel_idle_timeout } else { policy.idle_timeout }
-    }
-}
-
-impl Drop for Http2 {
-    fn drop(&mut self) {
-        std::mem::take(&mut self.alarm).give_back();
     }
 }
 
@@ -210,7 +227,16 @@ impl Side for Http2 {
         address: SocketAddr,
         give_up: Option<Instant>,
     ) -> Result<Lease, Failed> {
-        call.dial_http2(address, give_up).await
+        match call.dial_as(Alpn::H2, address, give_up).await? {
+            Dialled::Http2(lease) => Ok(lease),
+            Dialled::Http1(stream) => {
+                let (service, connection) = (&call.plan.service, call.fresh(stream, address));
+                let idle = Gauge::enter(&service.stats, |stats| &stats.idle);
+                service.pools.put(connection, &call.plan.policy().pool, None, Instant::now(), idle);
+                call.side.wants_http1 = true;
+                Err(Failed::local(Fault::ClientCancelled))
+            }
+        }
     }
 
     async fn exchange(
@@ -228,39 +254,6 @@ impl Side for Http2 {
     async fn refuse(call: &mut Call<'_, Self>, failed: &Failed) -> Flow {
         refuse::write_fault(call, failed);
         Flow::Again
-    }
-}
-
-impl<S: Side> Call<'_, S> {
-    /// Room on a connection of HTTP/2 that is opened now; of several calls that want one, one dials.
-    pub(super) async fn dial_http2(
-        &mut self,
-        address: SocketAddr,
-        give_up: Option<Instant>,
-    ) -> Result<Lease, Failed> {
-        let policy = self.plan.policy();
-        let limit = Instant::now() + policy.connect_timeout;
-        let until = give_up.map_or(limit, |give_up| give_up.min(limit));
-        let service = &self.plan.service;
-        let dial = loop {
-            match service.http2.dial(address) {
-                Ok(dial) => break dial,
-                Err(other) => {
-                    let waited =
-                        self.watching(self.deadline, tokio::time::timeout_at(until, other.done())).await;
-                    let in_time = waited.map_err(Failed::local)?;
-                    if let Some(lease) = service.http2.take(address, false, Instant::now()) {
-                        return Ok(lease);
-                    }
-                    in_time.map_err(|_| Failed::local(Fault::ConnectTimeout))?;
-                }
-            }
-        };
-        let stream = self.reach(address, give_up).await?;
-        let opened = self.watching(self.deadline, handshake(stream, until)).await;
-        let opened = opened.and_then(|opened| opened).map_err(Failed::local)?;
-        let open = self.count_open();
-        Ok(dial.opened(opened, &policy.pool, Instant::now(), self.local.random(), open))
     }
 }
 
@@ -312,11 +305,11 @@ impl Reply for Http2Reply {
     }
 
     fn failure(&self) -> Option<Failure> {
-        match self.ending() {
-            Ending::Grpc(0) => None,
-            Ending::Grpc(grpc::UNAVAILABLE) => Some(Failure::GatewayError),
-            Ending::Grpc(_) => Some(Failure::Other),
-            _ => Failure::of_status(self.status()),
+        let Ending::Grpc(code) = self.ending() else { return Failure::of_status(self.status()) };
+        match code {
+            0 => None,
+            grpc::UNAVAILABLE => Some(Failure::GatewayError),
+            _ => Some(Failure::Other),
         }
     }
 

@@ -138,6 +138,9 @@ const LATER: [(&str, &[&str]); 3] = [
     ("top", &["tls"]),
 ];
 
+/// The keys of a service's `tls` that name files.
+pub(super) const PEM_FILES: [&str; 3] = ["ca", "cert", "key"];
+
 // === impl Scope ===
 
 impl Scope {

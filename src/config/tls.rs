@@ -114,4 +114,12 @@ impl CertificateUse {
             Self::Client => "client",
         }
     }
+
+    /// The key of the YAML that names the file.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Ca => "tls.ca",
+            Self::Client => "tls.cert",
+        }
+    }
 }

@@ -1,12 +1,14 @@
 //! Notices that the configuration's content has changed.
 //!
-//! In: a path. Out: one wake-up per change of content. Never reads meaning into it; `load` does.
+//! In: a path. Out: one wake-up per change of content, its own or that of the certificates and keys it
+//! names. Never reads meaning into it; `load` does.
 //!
 //! The parent directory is watched and not the file: a mounted ConfigMap is changed by swapping a
 //! link, an editor renames a new file over the old one, and a watch on the file is dead after
 //! either. Which file an event names says nothing (the swap never names ours), so every event leads
 //! to the same question: does the content differ? File systems that send no events are polled.
 
+use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -16,7 +18,9 @@ use std::time::Duration;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
-use super::load;
+use super::{load, material};
+
+mod named;
 
 /// After the first event, the time for the rest of one save to arrive.
 const DEBOUNCE: Duration = Duration::from_millis(150);
@@ -28,12 +32,23 @@ const POLL: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Watcher {
     path: PathBuf,
-    content: u64,
+    seen: Seen,
     events: Arc<Notify>,
     /// An event came whose content has not been looked at; outlives a dropped `changed`.
     woken: bool,
     /// `None` where the system has no watches to give; polling remains.
     folders: Option<RecommendedWatcher>,
+}
+
+/// What was there at the last look.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    /// A number that differs when what `load` would read differs.
+    yaml: u64,
+    /// The same of the files that the YAML names.
+    named: u64,
+    /// Those files.
+    files: Vec<PathBuf>,
 }
 
 // === impl Watcher ===
@@ -52,7 +67,7 @@ impl Watcher {
         });
         let mut watcher = Self {
             path: path.to_owned(),
-            content: fingerprint(path),
+            seen: Seen::now(path, None),
             events,
             woken: false,
             folders: folders.ok(),
@@ -78,9 +93,11 @@ impl Watcher {
             }
             // The directory may be another one than before.
             self.watch();
-            let content = fingerprint(&self.path);
-            if content != self.content {
-                self.content = content;
+            let seen = Seen::now(&self.path, Some(&self.seen));
+            if seen != self.seen {
+                self.seen = seen;
+                // New names are watched before they are read, so that no change falls between the two.
+                self.watch();
                 return;
             }
         }
@@ -91,7 +108,9 @@ impl Watcher {
         let Some(folders) = &mut self.folders else {
             return;
         };
-        for folder in folders_of(&self.path) {
+        let named = self.seen.files.iter().flat_map(|file| folders_of(file));
+        let folders_wanted: BTreeSet<PathBuf> = folders_of(&self.path).into_iter().chain(named).collect();
+        for folder in folders_wanted {
             if let Err(error) = folders.watch(&folder, RecursiveMode::NonRecursive) {
                 tracing::debug!(folder = %folder.display(), %error, "not watched, polled");
             }
@@ -116,16 +135,35 @@ fn folders_of(path: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// A number that differs when what `load` would read differs.
-fn fingerprint(path: &Path) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    match load::read(path) {
-        Ok(sources) => {
-            for source in sources {
-                (source.name, source.bytes).hash(&mut hasher);
+// === impl Seen ===
+
+impl Seen {
+    /// What is there now. The YAML is taken apart only when it differs from `before`.
+    fn now(path: &Path, before: Option<&Self>) -> Self {
+        let mut hasher = DefaultHasher::new();
+        let sources = load::read(path);
+        match &sources {
+            Ok(sources) => {
+                for source in sources {
+                    (&source.name, &source.bytes).hash(&mut hasher);
+                }
             }
+            Err(problem) => problem.to_string().hash(&mut hasher),
         }
-        Err(problem) => problem.to_string().hash(&mut hasher),
+        let yaml = hasher.finish();
+        let files = match before {
+            Some(before) if before.yaml == yaml => before.files.clone(),
+            Some(_) | None => named::named(&sources.unwrap_or_default()),
+        };
+        Self { yaml, named: fingerprint(&files), files }
+    }
+}
+
+/// A number that differs when the content of one of the files does, or that it can't be read.
+fn fingerprint(files: &[PathBuf]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        material::read(file).hash(&mut hasher);
     }
     hasher.finish()
 }

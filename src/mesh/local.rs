@@ -13,12 +13,12 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::config::{Policy, Protocol, Service};
+use crate::config::{Alpn, Policy, Protocol, Service};
 use crate::error::Fault;
 use crate::route::{Authority, Choice, route_of};
 use crate::telemetry::{AccessLog, CallRecord, RouteStats, ServiceStats, WorkerReport, WorkerStats};
 use crate::upstream::http2::Http2Pool;
-use crate::upstream::{EndpointList, Pools};
+use crate::upstream::{EndpointList, Pools, TlsClient};
 
 use crate::wire::TraceParent;
 
@@ -60,10 +60,19 @@ struct View {
 /// What outlives a reload on this worker.
 #[derive(Debug, Default)]
 struct Kept {
-    pools: Rc<Pools>,
-    http2: Rc<Http2Pool>,
+    /// The connections, and the TLS that they were made with.
+    ways: RefCell<Ways>,
     stats: Rc<ServiceStats>,
     routes: RefCell<HashMap<Arc<str>, Rc<RouteStats>>>,
+}
+
+/// The ways to a service: connections, and how new ones are made.
+#[derive(Debug, Clone, Default)]
+struct Ways {
+    pools: Rc<Pools>,
+    http2: Rc<Http2Pool>,
+    tls: Option<Rc<TlsClient>>,
+    negotiated: Rc<Cell<Option<Alpn>>>,
 }
 
 /// A service as this worker uses it.
@@ -77,6 +86,10 @@ pub struct LocalService {
     pub http2: Rc<Http2Pool>,
     /// What the service speaks.
     pub protocol: Protocol,
+    /// TLS towards it; `None` is plain TCP.
+    pub tls: Option<Rc<TlsClient>>,
+    /// What TLS settled on the last time, where that is open.
+    pub negotiated: Rc<Cell<Option<Alpn>>>,
     /// Counts.
     pub stats: Rc<ServiceStats>,
     /// Request bodies kept for retries.
@@ -142,6 +155,11 @@ impl Local {
         let snapshot = self.mesh.snapshot();
         let is_named = |name: &str| snapshot.config.services.iter().any(|service| *service.name == *name);
         self.kept.borrow_mut().retain(|name, _| is_named(name));
+        for service in &snapshot.config.services {
+            if let Some(kept) = self.kept.borrow().get(&service.name) {
+                kept.renew(service);
+            }
+        }
         self.unknown.borrow_mut().clear();
         *self.view.borrow_mut() = Rc::new(View::new(snapshot));
     }
@@ -234,6 +252,8 @@ impl Local {
             pools: Rc::default(),
             http2: Rc::default(),
             protocol: Protocol::Auto,
+            tls: None,
+            negotiated: Rc::default(),
             stats: Rc::clone(&self.unknown_stats),
             replay: Rc::new(ServiceReplay::new(Arc::clone(&self.mesh.replay))),
             round: Cell::new(0),
@@ -265,10 +285,11 @@ impl Local {
         let snapshot = self.snapshot();
         for (name, kept) in self.kept.borrow().iter() {
             let state = snapshot.router.index_of(name).and_then(|index| snapshot.states[index].get());
+            let ways = kept.ways.borrow();
             let list = state.and_then(|state| state.endpoints.peek());
             let idle = snapshot.router.index_of(name).map(|index| &snapshot.config.services[index].policy);
             let idle = idle.map_or(snapshot.config.unknown.pool.idle, |policy| policy.pool.idle);
-            sweep(&kept.pools, &kept.http2, list.as_deref(), idle, now);
+            sweep(&ways.pools, &ways.http2, list.as_deref(), idle, now);
         }
         for service in self.unknown.borrow().values() {
             let idle = snapshot.config.unknown.pool.idle;
@@ -313,11 +334,15 @@ impl Local {
         let settings = &snapshot.config.services[index];
         let mut all = self.kept.borrow_mut();
         let kept = all.entry(Arc::clone(&settings.name)).or_default();
+        kept.renew(settings);
+        let Ways { pools, http2, tls, negotiated } = kept.ways.borrow().clone();
         Rc::new(LocalService {
             state: self.mesh.state(snapshot, index, now),
-            pools: Rc::clone(&kept.pools),
-            http2: Rc::clone(&kept.http2),
+            pools,
+            http2,
             protocol: settings.protocol,
+            tls,
+            negotiated,
             stats: Rc::clone(&kept.stats),
             replay: Rc::new(ServiceReplay::new(Arc::clone(&self.mesh.replay))),
             round: Cell::new(0),
@@ -336,6 +361,24 @@ fn sweep(pools: &Pools, http2: &Http2Pool, list: Option<&EndpointList>, idle: Du
     http2.sweep(idle, now, is_current);
 }
 
+// === impl LocalService ===
+
+impl LocalService {
+    /// What calls to it speak; `None`: what their application does, or what TLS will settle on.
+    pub fn speaks(&self) -> Option<Alpn> {
+        match self.protocol {
+            Protocol::Http1 => Some(Alpn::Http11),
+            Protocol::Http2 => Some(Alpn::H2),
+            Protocol::Auto | Protocol::Opaque => self.negotiated.get().filter(|_| self.is_negotiated()),
+        }
+    }
+
+    /// Whether TLS settles what calls speak.
+    pub fn is_negotiated(&self) -> bool {
+        self.protocol == Protocol::Auto && self.tls.is_some()
+    }
+}
+
 // === impl View ===
 
 impl View {
@@ -348,6 +391,21 @@ impl View {
 // === impl Kept ===
 
 impl Kept {
+    /// Makes TLS what the settings say, unless it is that already. Connections made the other way take no
+    /// call from then on; those that carry one end with it.
+    fn renew(&self, service: &Service) {
+        let mut ways = self.ways.borrow_mut();
+        let same = match (&ways.tls, &service.tls) {
+            (None, None) => true,
+            (Some(client), Some(settings)) => client.is_of(settings, service.protocol),
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        if !same {
+            let client = service.tls.as_ref().map(|tls| TlsClient::new(tls, service.protocol));
+            *ways = Ways { tls: client.map(Rc::new), ..Ways::default() };
+        }
+    }
+
     fn routes(&self, service: &Service) -> Vec<LocalRoute> {
         let mut kept = self.routes.borrow_mut();
         let mut local = |name: &Arc<str>, policy: &Arc<Policy>| LocalRoute {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::config::Certificate;
 use crate::policy::{BreakerView, Force, State};
 
 use super::{Mesh, ServiceState};
@@ -28,6 +29,8 @@ pub struct ServiceView {
     pub budget_tokens: Option<f64>,
     /// Known addresses.
     pub endpoints: Vec<EndpointView>,
+    /// The certificates of its `tls`, and when they expire.
+    pub certificates: Vec<Certificate>,
 }
 
 /// A bulkhead, as it is now.
@@ -90,6 +93,7 @@ impl Mesh {
                         .and_then(|state| state.budget.as_ref())
                         .map(|budget| budget.tokens(now)),
                     endpoints: state.map(|state| endpoint_views(state, now)).unwrap_or_default(),
+                    certificates: service.tls.iter().flat_map(|tls| &tls.certificates).copied().collect(),
                 }
             })
             .collect()

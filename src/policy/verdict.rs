@@ -63,7 +63,9 @@ fn of_status(fail_on: &FailOn, status: u16) -> Verdict {
 
 /// A code that the gRPC specification does not know is UNKNOWN (code 2), as its clients read it.
 fn of_code(fail_on: &FailOn, code: u32) -> Verdict {
+    /// The highest code of the specification: UNAUTHENTICATED.
     const KNOWN_MAX: u32 = 16;
+    /// UNKNOWN.
     const UNKNOWN: u32 = 2;
     let code = if code > KNOWN_MAX { UNKNOWN } else { code };
     if fail_on.grpc & (1 << code) != 0 { Verdict::Failure } else { Verdict::Success }

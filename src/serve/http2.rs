@@ -4,23 +4,20 @@
 //! a refusal for whatever can't be routed. Frames, their order and their limits are `h2`'s.
 
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::RecvStream;
-use h2::server::{Builder, Connection, SendResponse};
+use h2::server::{Builder, SendResponse};
 use http::Request;
 use tokio::time::timeout;
 
-use crate::call::{Client, Http2Request, http1_over};
-use crate::config::Protocol;
 use crate::mesh::Local;
 use crate::stream::Stream;
 use crate::upstream::http2::{HEADER_LIST_BYTES_MAX, SEND_BUFFER_BYTES, SMALL_FRAMES_BYTES};
 
 use super::admit_http2::admit;
-use super::{Door, http1, runners};
+use super::{Door, runners};
 
 /// Most requests of one connection at once.
 const STREAMS_MAX: u32 = 1024;
@@ -40,14 +37,6 @@ const RESETS_PENDING_MAX: usize = 64;
 /// Most streams that are reset for errors of the application's, over the life of a connection.
 const ERROR_RESETS_MAX: usize = 1024;
 
-/// What comes next on a connection.
-enum Arrival {
-    /// A request.
-    Call(Request<RecvStream>, SendResponse<Bytes>),
-    /// The connection has ended.
-    End,
-}
-
 /// Serves requests until the connection ends.
 pub(super) async fn serve(local: &Rc<Local>, stream: Stream, door: &Door) {
     let Ok(Ok(mut connection)) = timeout(SETTINGS_WAIT_MAX, builder().handshake(stream)).await else {
@@ -61,12 +50,13 @@ pub(super) async fn serve(local: &Rc<Local>, stream: Stream, door: &Door) {
                 closing = true;
                 connection.graceful_shutdown();
             }
-            poll_arrival(cx, &mut connection)
+            connection.poll_accept(cx)
         })
         .await;
         match arrival {
-            Arrival::Call(request, respond) => start(local, door, request, respond),
-            Arrival::End => return,
+            Some(Ok((request, respond))) => start(local, door, request, respond),
+            // The streams that were on it have learned of it already.
+            Some(Err(_)) | None => return,
         }
     }
 }
@@ -86,28 +76,8 @@ fn builder() -> Builder {
     builder
 }
 
-fn poll_arrival(
-    cx: &mut std::task::Context<'_>,
-    connection: &mut Connection<Stream, Bytes>,
-) -> Poll<Arrival> {
-    match std::task::ready!(connection.poll_accept(cx)) {
-        Some(Ok((request, respond))) => Poll::Ready(Arrival::Call(request, respond)),
-        // The streams that were on it have learned of it already.
-        Some(Err(_)) | None => Poll::Ready(Arrival::End),
-    }
-}
-
 /// Runs one call beside the others.
 fn start(local: &Rc<Local>, door: &Door, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
     let Some(request) = admit(local, door, request, respond) else { return };
-    if request.plan.service.protocol != Protocol::Http1 {
-        return runners::run(local, request);
-    }
-    let Http2Request { parts, head, body, respond, .. } = request;
-    let stream = http1_over(&parts, head.method, body, respond);
-    let (local, door) = (Rc::clone(local), door.clone());
-    tokio::task::spawn_local(async move {
-        let mut client = Client::new(stream, Rc::clone(&local.closing));
-        http1::serve(&local, &mut client, &door).await;
-    });
+    runners::run(local, request);
 }

@@ -6,11 +6,15 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use crate::call::{Http2Request, run_http2};
+use crate::call::{Client, Http2Request, run_http2};
 use crate::mesh::Local;
+use crate::stream::Stream;
 use crate::telemetry::{add_one, take_one};
+
+use super::{Door, http1};
 
 /// Most tasks per worker that wait for their next call: 2 MiB.
 const IDLE_MAX: usize = 512;
@@ -58,8 +62,13 @@ impl Runner {
             })
             .await;
             let counted = InFlight::enter(&self.local);
-            run_http2(&self.local, request).await;
-            drop(counted);
+            let service = Arc::clone(&request.plan.service.state.name);
+            if let Some(stream) = run_http2(&self.local, request).await {
+                drop(counted);
+                Box::pin(self.over_http1(stream, service)).await;
+            } else {
+                drop(counted);
+            }
             let waits = IDLE.with_borrow_mut(|idle| {
                 let room = idle.len() < IDLE_MAX;
                 if room {
@@ -71,6 +80,14 @@ impl Runner {
                 return;
             }
         }
+    }
+}
+
+impl Runner {
+    /// Serves a request whose service speaks HTTP/1.
+    async fn over_http1(&self, stream: Stream, service: Arc<str>) {
+        let mut client = Client::new(stream, Rc::clone(&self.local.closing));
+        http1::serve(&self.local, &mut client, &Door::Service(service)).await;
     }
 }
 

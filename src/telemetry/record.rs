@@ -126,6 +126,11 @@ impl<'a> CallRecord<'a> {
         self.started
     }
 
+    /// The call goes on under another record.
+    pub fn abandon(&mut self) {
+        self.done = true;
+    }
+
     /// Ends the record of a request that was refused before it had a service or a trace.
     pub fn refused(mut self, fault: Fault, request: &[u8]) {
         self.status = fault.status();

@@ -1,6 +1,7 @@
 //! Opens connections to endpoints.
 //!
-//! In: an address and the time left. Out: a connected stream, or the fault that says why not.
+//! In: an address, the TLS of its service and the time left. Out: a connected stream, or the fault that
+//! says why not.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,22 +12,68 @@ use tokio::time::{Instant, timeout_at};
 use crate::error::Fault;
 use crate::stream::Stream;
 
-/// Connects to `address`, until `give_up` at the latest. Cancel-safe: a half-open socket is closed.
+use super::tls::{Offer, TlsClient, TlsFault};
+
+/// Why there is no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoConnection {
+    /// The reason. Nothing of a request was sent, whatever it is.
+    pub fault: Fault,
+    /// With `TlsFailed`: what was wrong.
+    pub tls: Option<TlsFault>,
+}
+
+/// Connects to `address`, TLS handshake included, until `give_up` at the latest. Cancel-safe: a half-open
+/// socket is closed.
 ///
 /// # Errors
-/// `ConnectTimeout`, `Overloaded` when the process has no file descriptor left, else `ConnectFailed`.
-pub async fn connect(address: SocketAddr, give_up: Instant) -> Result<Stream, Fault> {
+/// `ConnectTimeout`, also of the handshake; `TlsFailed` with what was wrong; `Overloaded` when the process
+/// has no file descriptor left; else `ConnectFailed`.
+pub async fn connect(
+    address: SocketAddr,
+    tls: Option<(&TlsClient, Offer)>,
+    give_up: Instant,
+) -> Result<Stream, NoConnection> {
+    let socket = connect_tcp(address, give_up).await?;
+    let Some((client, offer)) = tls else {
+        return Ok(Stream::new(socket));
+    };
+    match timeout_at(give_up, client.handshake(socket, offer)).await {
+        Ok(Ok(stream)) => {
+            client.note(None);
+            Ok(Stream::encrypted(stream))
+        }
+        Ok(Err(fault)) => {
+            if client.note(Some(fault)) {
+                let name = client.server_name();
+                tracing::warn!(%address, "no TLS with {name}: {}", fault.clause(&name));
+            }
+            Err(NoConnection { fault: Fault::TlsFailed, tls: Some(fault) })
+        }
+        Err(_) => Err(Fault::ConnectTimeout.into()),
+    }
+}
+
+async fn connect_tcp(address: SocketAddr, give_up: Instant) -> Result<TcpStream, Fault> {
     match timeout_at(give_up, TcpStream::connect(address)).await {
         Err(_) => Err(Fault::ConnectTimeout),
         Ok(Ok(socket)) if is_connected_to_itself(&socket, address) => Err(Fault::ConnectFailed),
         Ok(Ok(socket)) => {
             // Without it small writes wait for the peer's delayed acknowledgement.
             let _ = socket.set_nodelay(true);
-            Ok(Stream::new(socket))
+            Ok(socket)
         }
         Ok(Err(error)) if is_exhaustion(&error) => Err(Fault::Overloaded),
         Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Err(Fault::ConnectTimeout),
         Ok(Err(_)) => Err(Fault::ConnectFailed),
+    }
+}
+
+// === impl NoConnection ===
+
+impl From<Fault> for NoConnection {
+    fn from(fault: Fault) -> Self {
+        Self { fault, tls: None }
     }
 }
 

@@ -241,12 +241,11 @@ impl Dialling {
     }
 }
 
-// === impl Dial ===
-
-impl Dial<'_> {
+impl Http2Pool {
     /// Takes over a connection that is ready; `random` in 0..1 spreads the ages at which they retire.
-    pub fn opened(
-        self,
+    pub fn add(
+        &self,
+        address: SocketAddr,
         (send, driver): (SendRequest<Bytes>, Driver<Stream, Bytes>),
         settings: &Settings,
         now: Instant,
@@ -255,7 +254,7 @@ impl Dial<'_> {
     ) -> Lease {
         let connection = Rc::new(Http2Connection {
             send: RefCell::new(send),
-            address: self.address,
+            address,
             calls: Cell::new(0),
             used: Cell::new(false),
             idle_since: Cell::new(now),
@@ -270,7 +269,7 @@ impl Dial<'_> {
             let mut task = Task { driver, connection: weak, watch: Watch::default() };
             task.run().await;
         });
-        self.pool.open.borrow_mut().entry(self.address).or_default().push(Rc::clone(&connection));
+        self.open.borrow_mut().entry(address).or_default().push(Rc::clone(&connection));
         Lease::new(&connection)
     }
 }

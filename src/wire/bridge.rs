@@ -4,7 +4,6 @@
 //! Fields of one hop stay behind; what frames the body is written anew.
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 
@@ -111,23 +110,29 @@ fn append(out: &mut HeaderMap, name: &[u8], value: &[u8]) -> Result<(), &'static
 }
 
 /// Writes a request head of HTTP/2 as one of HTTP/1 and says how its body is framed.
-pub fn http1_of_request(parts: &Parts, has_body: bool, out: &mut BytesMut) -> Framing {
-    out.extend_from_slice(parts.method.as_str().as_bytes());
+pub fn http1_of_request(
+    method: &Method,
+    uri: &Uri,
+    fields: &HeaderMap,
+    has_body: bool,
+    out: &mut BytesMut,
+) -> Framing {
+    out.extend_from_slice(method.as_str().as_bytes());
     out.extend_from_slice(b" ");
-    out.extend_from_slice(parts.uri.path_and_query().map_or("/", |path| path.as_str()).as_bytes());
+    out.extend_from_slice(uri.path_and_query().map_or("/", |path| path.as_str()).as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    if let Some(authority) = parts.uri.authority() {
+    if let Some(authority) = uri.authority() {
         line(b"host", authority.as_str().as_bytes(), out);
     }
-    let has_host = parts.uri.authority().is_some();
-    for (name, value) in &parts.headers {
+    let has_host = uri.authority().is_some();
+    for (name, value) in fields {
         let again = (*name == header::HOST && has_host) || *name == header::COOKIE;
         if !again {
             line(name.as_str().as_bytes(), value.as_bytes(), out);
         }
     }
-    cookies(&parts.headers, out);
-    let framing = match announced(&parts.headers) {
+    cookies(fields, out);
+    let framing = match announced(fields) {
         Some(length) => Framing::Length(length),
         None if has_body => Framing::Chunked,
         None => Framing::None,
@@ -304,7 +309,10 @@ mod tests {
         let request = Request::get("http://shop/").header("cookie", "a=1").header("cookie", "b=2").body(());
         let (parts, ()) = request.expect("a request").into_parts();
         let mut out = BytesMut::new();
-        assert_eq!(http1_of_request(&parts, false, &mut out), Framing::None);
+        assert_eq!(
+            http1_of_request(&parts.method, &parts.uri, &parts.headers, false, &mut out),
+            Framing::None
+        );
         assert_eq!(&out[..], b"GET / HTTP/1.1\r\nhost: shop\r\ncookie: a=1; b=2\r\n\r\n");
     }
 

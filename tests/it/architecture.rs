@@ -30,7 +30,7 @@ pub(crate) const ALLOWED: &[(&str, &str)] = &[
     ("config", "error"),
     // --- leaves: shared words ---
     ("drain", "config error"),
-    ("stream", ""),
+    ("stream", "config"),
     ("head", "wire error"),
     ("wire", "head error"),
     ("error", ""),

@@ -32,3 +32,7 @@ mod retries_limits;
 mod road;
 mod routing;
 mod timeouts;
+mod tls;
+mod tls_faults;
+mod tls_http2;
+mod tls_rotation;

@@ -3,6 +3,7 @@
 //! In: YAML, scripts, bytes. Out: what was seen on each side. It parses strictly and complains
 //! itself: whatever the proxy sends must be HTTP that nobody could read two ways.
 
+mod certificates;
 mod client;
 mod command;
 mod dns_server;
@@ -11,11 +12,13 @@ mod proxy;
 mod received;
 mod script;
 mod sockets;
+mod tls_front;
 mod upstream;
 mod wait;
 pub(crate) mod wire;
 mod yaml;
 
+pub(crate) use certificates::{Authority, Pair, PemFolder};
 pub(crate) use client::Client;
 pub(crate) use command::{binary, outrigger, run};
 pub(crate) use dns_server::{DnsAnswer, DnsServer};
@@ -24,6 +27,7 @@ pub(crate) use proxy::Outrigger;
 pub(crate) use received::Received;
 pub(crate) use script::{Reply, delay, held, then_close};
 pub(crate) use sockets::{Echo, FullBacklog, Refused};
+pub(crate) use tls_front::{Parrot, TlsFront};
 pub(crate) use upstream::Upstream;
 pub(crate) use wait::{BOUND, eventually, ms, within};
 pub(crate) use wire::pattern;

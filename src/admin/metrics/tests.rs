@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::Mode;
+use crate::config::{Certificate, CertificateUse};
 use crate::mesh::BulkheadView;
 use crate::policy::{BreakerView, Force};
 use crate::telemetry::{RouteStats, ServiceStats, WorkerStats, add_one};
@@ -32,6 +33,7 @@ fn view(name: &str, breaker: Option<BreakerView>) -> ServiceView {
         bulkhead: Some(BulkheadView { in_flight: 4, queued: 2, connections: 1, max_concurrent: 20 }),
         budget_tokens: Some(9.5),
         endpoints: Vec::new(),
+        certificates: vec![Certificate { of: CertificateUse::Ca, not_after: 1_900_000_000 }],
     }
 }
 
@@ -104,6 +106,7 @@ fn workers_are_added_up_and_every_part_is_there() {
         r#"outrigger_upstream_connections{service="cart",state="active"} 4"#,
         r#"outrigger_upstream_connections{service="cart",state="idle"} 2"#,
         r#"outrigger_upstream_connections_opened_total{service="cart"} 10"#,
+        r#"outrigger_certificate_expiry_timestamp_seconds{service="quiet",certificate="ca"} 1900000000"#,
         r#"outrigger_replay_bytes 77"#,
         r#"outrigger_config_reloads_total{result="rejected"} 1"#,
         r#"outrigger_config_last_reload_successful 0"#,

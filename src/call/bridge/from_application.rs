@@ -7,21 +7,21 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
+use h2::Reason;
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
-use http::request::Parts;
+use http::{HeaderMap, Method, Uri};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::head::{Framing, Method};
+use crate::head::{self, Framing};
 use crate::stream::{Stream, Virtual};
 use crate::wire::{bridge, parse_response};
 
-use super::{Incoming, Outgoing, broken, hand_out, reset};
+use super::{Body, Incoming, Outgoing, broken, hand_out, reset};
 
 /// One request of an application that speaks HTTP/2.
 #[derive(Debug)]
 struct FromApplication {
-    method: Method,
+    method: head::Method,
     respond: SendResponse<Bytes>,
     incoming: Incoming,
     /// What is read next: the head, then the body.
@@ -32,14 +32,40 @@ struct FromApplication {
 }
 
 /// A stream that reads like an application of HTTP/1 which makes this one request.
-pub fn http1_over(parts: &Parts, method: Method, body: RecvStream, respond: SendResponse<Bytes>) -> Stream {
+pub(in crate::call) fn from_application(
+    method: &Method,
+    uri: &Uri,
+    fields: &HeaderMap,
+    body: Body,
+    respond: SendResponse<Bytes>,
+) -> Stream {
     let mut out = BytesMut::new();
-    let ended = body.is_end_stream();
-    let framing = bridge::http1_of_request(parts, !ended, &mut out);
-    let mut incoming = Incoming::new(framing, body);
-    incoming.ended = ended;
-    let head = BytesMut::new();
+    let framing = bridge::http1_of_request(method, uri, fields, !body.is_empty(), &mut out);
+    let mut incoming = Incoming::new(framing, body.from);
+    for piece in &body.pieces {
+        bridge::write_content(framing, piece, &mut out);
+    }
+    if body.read {
+        bridge::write_end(framing, body.trailers.as_ref(), &mut out);
+        incoming.ended = true;
+    }
+    let (method, head) = (kind(method), BytesMut::new());
     Stream::virtual_over(Box::new(FromApplication { method, respond, incoming, out, head, outgoing: None }))
+}
+
+/// What decides whether an answer has a body.
+fn kind(method: &Method) -> head::Method {
+    match *method {
+        Method::HEAD => head::Method::Head,
+        Method::CONNECT => head::Method::Connect,
+        _ => head::Method::Other,
+    }
+}
+
+impl Body {
+    fn is_empty(&self) -> bool {
+        self.read && self.pieces.is_empty() && self.trailers.is_none()
+    }
 }
 
 impl FromApplication {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::error::{Fault, Sent};
 use crate::head::Version;
 use crate::stream::READ_BYTES;
-use crate::upstream::Connection;
+use crate::upstream::{Connection, TlsFault};
 use crate::wire::{ClientSide, HEAD_BYTES_MAX, ResponseHead, client_response, head_end, parse_response};
 
 use super::super::Call;
@@ -121,6 +121,10 @@ impl Call<'_, Http1<'_>> {
             }
             match connection.stream.poll_fill(cx, READ_BYTES) {
                 Poll::Ready(Ok(read)) if read > 0 => progress.answered = true,
+                Poll::Ready(_) if connection.stream.is_refused_by_tls() => {
+                    let detail = Detail::Tls(connection.address, TlsFault::ClientCertificate);
+                    return Poll::Ready(Err(Failed { detail, ..Failed::local(Fault::TlsFailed) }));
+                }
                 Poll::Ready(_) => {
                     let unprocessed = connection.stream.is_unprocessed();
                     return Poll::Ready(Err(self.reset(progress, unprocessed)));

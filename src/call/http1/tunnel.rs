@@ -15,7 +15,7 @@ use crate::mesh::Local;
 use crate::policy::{Ending, verdict};
 use crate::stream::{Alarm, READ_BYTES, Stream};
 use crate::telemetry::{Outcome, add_one};
-use crate::upstream::Connection;
+use crate::upstream::{Connection, Offer};
 use crate::wire::{ClientSide, client_response};
 
 use super::super::attempt::{Answer, Failed};
@@ -37,6 +37,7 @@ pub enum Opening {
 pub async fn tunnel(local: &Local, client: &mut Client, mut request: Request, opening: Opening) -> Flow {
     let mut call = Call::http1(local, client, &mut request);
     call.dial_anew = true;
+    call.side.offer = Offer::Bytes;
     let (outcome, flow, ended) = call.open_tunnel(opening).await;
     call.record(outcome, ended);
     flow

@@ -329,12 +329,10 @@ fn ending_of(status: u16, is_grpc: bool, code: Option<u32>, over: bool) -> Endin
 }
 
 fn outcome_of(status: u16, ending: Ending) -> Outcome {
-    match ending {
-        Ending::Grpc(0) => Outcome::Success,
-        Ending::Grpc(_) => Outcome::GrpcFailure,
-        _ if status >= 500 => Outcome::ServiceFailure,
-        _ => Outcome::Success,
+    if let Ending::Grpc(code) = ending {
+        return if code == 0 { Outcome::Success } else { Outcome::GrpcFailure };
     }
+    if status >= 500 { Outcome::ServiceFailure } else { Outcome::Success }
 }
 
 /// A reset of the service's goes on with its own code; without one its connection was lost.

@@ -13,6 +13,8 @@ use http::HeaderMap;
 
 use crate::mesh::ReplayShare;
 
+use super::super::bridge::Body;
+
 /// Bytes sent before the peer's window is asked about: a whole small message then costs no question.
 const UNASKED_BYTES: usize = 16 * 1024;
 
@@ -122,6 +124,11 @@ impl Upload {
             self.next = 0;
             self.share.release();
         }
+    }
+
+    /// What has come of it so far, for another road. Nothing of it was sent yet.
+    pub(super) fn into_body(self) -> Body {
+        Body { pieces: self.pieces, trailers: self.trailers, read: self.read, from: self.from }
     }
 
     /// Takes what the application has sent already, as far as it may be kept.

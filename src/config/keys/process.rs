@@ -6,7 +6,8 @@ use super::{Key, Kind, WEEK};
 
 const BLOCK: Kind = Kind::Block { off: false };
 const SWITCH: Kind = Kind::Block { off: true };
-/// A server that speaks first is heard only after this wait: longer ones would look like a hang.
+/// Longest `detectTimeout`, in milliseconds: a server that speaks first is heard only after it, and a longer
+/// wait would look like a hang.
 const DETECT_MAX: u64 = 10_000;
 
 pub(super) const KEYS: &[Key] = &[

@@ -127,6 +127,8 @@ const SEEN: &[(&str, &str)] = &[
     ("listen", "`/config`"),
     ("protocol", "`outrigger_calls_total`"),
     ("tls", "`outrigger_calls_total`"),
+    ("tls.ca", "`outrigger_certificate_expiry_timestamp_seconds`"),
+    ("tls.cert", "`outrigger_certificate_expiry_timestamp_seconds`"),
     ("routes", "`outrigger_call_duration_seconds`"),
     ("name", "`outrigger_call_duration_seconds`"),
     ("match", "`outrigger_call_duration_seconds`"),

@@ -92,3 +92,49 @@ async fn without_events_the_poll_finds_the_change() {
     fs::write(&file, "workers: 1").unwrap();
     assert!(tokio::time::timeout(POLL * 2, watcher.changed()).await.is_ok());
 }
+
+#[tokio::test]
+async fn a_certificate_elsewhere_is_watched_from_the_moment_it_is_named() {
+    let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (file, pem) = (folder.path().join("mesh.yaml"), elsewhere.path().join("ca.pem"));
+    fs::write(&file, "version: v1").unwrap();
+    let mut watcher = Watcher::new(&file);
+    let named = |path: &str| format!("services: {{a: {{endpoints: {{dns: a:1}}, tls: {{ca: {path}}}}}}}");
+    fs::write(&file, named(&pem.display().to_string())).unwrap();
+    assert!(changes(&mut watcher).await, "the YAML");
+    for content in ["not there before", "wrong", "right"] {
+        fs::write(&pem, content).unwrap();
+        assert!(changes(&mut watcher).await, "{content}");
+    }
+    fs::remove_file(&pem).unwrap();
+    assert!(changes(&mut watcher).await, "removed");
+}
+
+#[tokio::test]
+async fn a_mounted_pair_that_is_swapped_by_its_link_is_one_change_each_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let version = |number: u32| {
+        let hidden = folder.path().join(format!("..{number}"));
+        fs::create_dir(&hidden).unwrap();
+        for name in ["tls.crt", "tls.key"] {
+            fs::write(hidden.join(name), format!("{name} {number}")).unwrap();
+        }
+        let new = folder.path().join("..data_tmp");
+        symlink(hidden, &new).unwrap();
+        fs::rename(new, folder.path().join("..data")).unwrap();
+    };
+    version(1);
+    for name in ["tls.crt", "tls.key"] {
+        symlink(format!("..data/{name}"), folder.path().join(name)).unwrap();
+    }
+    let file = folder.path().join("mesh.yaml");
+    let text = "services: {a: {endpoints: {dns: a:1}, tls: {cert: tls.crt, key: tls.key}}}";
+    fs::write(&file, text).unwrap();
+    let mut watcher = Watcher::new(&file);
+    for number in 2..5 {
+        version(number);
+        assert!(changes(&mut watcher).await, "swap {number}");
+    }
+    let again = tokio::time::timeout(3 * DEBOUNCE, watcher.changed()).await;
+    assert!(again.is_err(), "one swap, one change");
+}

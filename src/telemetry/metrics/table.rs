@@ -117,6 +117,8 @@ metrics! {
         "Open connections to a service: active ones carry a call, idle ones wait in a pool.";
     UPSTREAM_CONNECTIONS_OPENED = Counter "outrigger_upstream_connections_opened_total" "" ["service"]
         "Connections opened to a service.";
+    CERTIFICATE_EXPIRY = Gauge "outrigger_certificate_expiry_timestamp_seconds" "seconds" ["service", "certificate"]
+        "When the first certificate of tls.ca or tls.cert expires, as Unix time.";
     REPLAY_BYTES = Gauge "outrigger_replay_bytes" "bytes" []
         "Request bodies kept so that they can be sent again, bounded by limits.replay.";
     ACCESS_LOG_DROPPED = Counter "outrigger_access_log_dropped_total" "" []

@@ -152,7 +152,7 @@ fn response_again(
     let again = parse_response(out, method, &mut again_fields).expect("accepted again").expect("whole");
     assert_eq!((again.length, again.status), (out.len(), parsed.status));
     let framing = match (parsed.framing, client.version) {
-        (Framing::Chunked | Framing::UntilClose, Version::Http11) => Framing::Chunked,
+        (Framing::Chunked | Framing::UntilClose, Version::Http11 | Version::Http2) => Framing::Chunked,
         (Framing::Chunked | Framing::UntilClose, Version::Http10) => Framing::UntilClose,
         (framing @ (Framing::None | Framing::Length(_)), _) => framing,
     };

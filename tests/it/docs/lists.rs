@@ -182,6 +182,7 @@ async fn a_proxy_prints_every_metric_of_the_table_and_no_other() {
     let proxy = Mesh::new()
         .service("shop", &one, "")
         .service("tight", &one, "bulkhead: {maxConcurrent: 1}")
+        .service("safe", &one, &format!("tls: {{ca: {}}}", path("mesh-config/pem/ca.pem").display()))
         .service("watched", &one, "bulkhead: {mode: observe, maxConcurrent: 1}")
         .start()
         .await;
