@@ -25,7 +25,9 @@ use crate::mesh::{Local, Plan};
 use crate::telemetry::{CallRecord, Line, Outcome};
 
 pub use bridge::http1_over;
-pub use http1::{Client, Opening, Request, Upload, refuse, refuse_raw, run, tunnel};
+pub use http1::{
+    Begin, Client, OPENING_WAIT_MAX, Request, Tunnelled, Upload, refuse, refuse_raw, run, tunnel,
+};
 pub use http2::{Http2Request, refuse_http2, run_http2};
 
 use attempt::Failed;

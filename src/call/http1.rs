@@ -6,6 +6,8 @@
 mod client;
 mod download;
 mod exchange;
+mod first;
+mod open;
 mod reply;
 mod tunnel;
 mod upload;
@@ -32,8 +34,9 @@ use super::side::{OVERLOAD_SIGNALS, Reply, Side, Wish};
 use super::{Call, Ended, Flow};
 
 pub use client::Client;
+pub use first::OPENING_WAIT_MAX;
+pub use open::{Begin, Tunnelled, tunnel};
 pub use reply::{refuse, refuse_raw};
-pub use tunnel::{Opening, tunnel};
 pub use upload::Upload;
 
 /// A request on its way.
@@ -55,6 +58,8 @@ pub(super) struct Http1<'a> {
     upload: &'a mut Upload,
     /// The end of the application's side ends the call.
     end_is_gone: bool,
+    /// Bytes are carried: whatever the service speaks, its connection is one of its own.
+    is_tunnel: bool,
 }
 
 /// The head of an answer, and the connection its body comes from.
@@ -75,7 +80,7 @@ pub async fn run(local: &Local, client: &mut Client, mut request: Request) -> Fl
 impl<'a> Call<'a, Http1<'a>> {
     fn http1(local: &'a Local, client: &'a mut Client, request: &'a mut Request) -> Self {
         let Request { plan, head, upload, started } = request;
-        let side = Http1 { client, upload, end_is_gone: head.half_close_ends() };
+        let side = Http1 { client, upload, end_is_gone: head.half_close_ends(), is_tunnel: false };
         Self::new(local, plan, *head, *started, side)
     }
 }
@@ -127,7 +132,7 @@ impl Side for Http1<'_> {
         address: SocketAddr,
         give_up: Option<Instant>,
     ) -> Result<Connection, Failed> {
-        if call.plan.service.protocol == Protocol::Http2 {
+        if call.plan.service.protocol == Protocol::Http2 && !call.side.is_tunnel {
             let lease = call.dial_http2(address, give_up).await?;
             return Ok(over_http2(lease));
         }

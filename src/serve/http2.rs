@@ -20,6 +20,7 @@ use crate::stream::Stream;
 use crate::upstream::http2::{HEADER_LIST_BYTES_MAX, SEND_BUFFER_BYTES, SMALL_FRAMES_BYTES};
 
 use super::admit_http2::admit;
+use super::wait::Closed;
 use super::{Door, http1, runners};
 
 /// Most requests of one connection at once.
@@ -108,6 +109,8 @@ fn start(local: &Rc<Local>, door: &Door, request: Request<RecvStream>, respond: 
     let (local, door) = (Rc::clone(local), door.clone());
     tokio::task::spawn_local(async move {
         let mut client = Client::new(stream, Rc::clone(&local.closing));
-        http1::serve(&local, &mut client, &door).await;
+        let mut closed = Closed::new(std::pin::pin!(local.closed.notified()));
+        // A request that came by HTTP/2 opens no tunnel that HTTP could be found in.
+        let _none = http1::serve(&local, &mut client, &door, None, &mut closed).await;
     });
 }

@@ -8,7 +8,7 @@ mod client_hello;
 
 use super::HEAD_BYTES_MAX;
 
-pub use client_hello::ClientHello;
+pub use client_hello::{ClientHello, TLS_HANDSHAKE};
 
 /// What the client side of an HTTP/2 connection begins with (RFC 9113 section 3.4).
 pub const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -39,11 +39,8 @@ pub enum Opening {
 /// Tells what begins with `bytes`; `ended` says that no more will come, and then the answer is never
 /// [`Opening::More`].
 pub fn opening(bytes: &[u8], ended: bool) -> Opening {
-    let told = if bytes.first() == Some(&client_hello::HANDSHAKE) {
-        client_hello::opening(bytes, ended)
-    } else {
-        http(bytes)
-    };
+    let told =
+        if bytes.first() == Some(&TLS_HANDSHAKE) { client_hello::opening(bytes, ended) } else { http(bytes) };
     if ended && told == Opening::More { Opening::Opaque } else { told }
 }
 

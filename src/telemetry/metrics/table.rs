@@ -117,6 +117,8 @@ metrics! {
         "Open connections to a service: active ones carry a call, idle ones wait in a pool.";
     UPSTREAM_CONNECTIONS_OPENED = Counter "outrigger_upstream_connections_opened_total" "" ["service"]
         "Connections opened to a service.";
+    TUNNEL_BYTES = Counter "outrigger_tunnel_bytes_total" "bytes" ["service", "direction"]
+        "Bytes that tunnels and opaque connections have carried: to_service or to_application.";
     REPLAY_BYTES = Gauge "outrigger_replay_bytes" "bytes" []
         "Request bodies kept so that they can be sent again, bounded by limits.replay.";
     ACCESS_LOG_DROPPED = Counter "outrigger_access_log_dropped_total" "" []

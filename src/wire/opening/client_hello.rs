@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use super::Opening;
 
 /// The type of a TLS record with a handshake message.
-pub(super) const HANDSHAKE: u8 = 22;
+pub const TLS_HANDSHAKE: u8 = 22;
 
 /// The type of the first handshake message.
 const CLIENT_HELLO: u8 = 1;
@@ -84,7 +84,7 @@ fn message(mut bytes: &[u8]) -> Result<Option<Vec<u8>>, Malformed> {
             }
         }
         match bytes {
-            [HANDSHAKE, 3, 0..=4, high, low, rest @ ..] if is_record_length(*high, *low) => {
+            [TLS_HANDSHAKE, 3, 0..=4, high, low, rest @ ..] if is_record_length(*high, *low) => {
                 let length = usize::from(u16::from_be_bytes([*high, *low]));
                 let (piece, rest) = rest.split_at(rest.len().min(length));
                 gathered.extend_from_slice(piece);
