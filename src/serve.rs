@@ -56,7 +56,7 @@ pub async fn serve(local: Rc<Local>, stream: Stream, mut door: Door) {
         let inside = match told {
             Told::Over => return,
             Told::Http1 { head_due } => http1::serve(&local, &mut client, &door, head_due, &mut closed).await,
-            Told::Http2 => return http2::serve(&local, client.stream, &door).await,
+            Told::Http2 => return Box::pin(http2::serve(&local, client.stream, &door)).await,
             Told::Tls(hello) if door == Door::Outbound => {
                 return tls::pass(&local, &mut client, &hello).await;
             }
@@ -98,7 +98,8 @@ async fn carry(local: &Local, client: &mut Client, plan: Plan, line: BytesMut, b
     let (head, upload) = opaque_upload(local, &plan, line);
     let request = Request { plan, head, upload, started: tokio::time::Instant::now() };
     add_one(&local.stats.in_flight);
-    let tunnelled = tunnel(local, client, request, begin).await;
+    // In a box of its own: every idle connection would otherwise have room for it.
+    let tunnelled = Box::pin(tunnel(local, client, request, begin)).await;
     take_one(&local.stats.in_flight);
     tunnelled
 }

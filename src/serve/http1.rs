@@ -82,7 +82,9 @@ pub(super) async fn serve(
 /// A tunnel that the application asked for; `Err` is the HTTP that was found in it.
 async fn connect(local: &Local, client: &mut Client, request: Request, inside: Door) -> Result<Flow, Inside> {
     let opaque = request.plan.service.protocol == Protocol::Opaque;
-    match call::tunnel(local, client, request, Begin { asked: true, detect: !opaque, tls: false }).await {
+    let begin = Begin { asked: true, detect: !opaque, tls: false };
+    // In a box of its own: every idle connection would otherwise have room for it.
+    match Box::pin(call::tunnel(local, client, request, begin)).await {
         Tunnelled::Over => Ok(Flow::Close),
         Tunnelled::Refused(flow) => Ok(flow),
         Tunnelled::Http(found) => Err(Inside { door: inside, found }),
