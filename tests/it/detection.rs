@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::net::TcpListener;
+
 use crate::support::{
     Client, Mesh, Outrigger, Peer, Refused, Reply, Upstream, get, ms, request, shop, within,
 };
@@ -205,6 +207,44 @@ async fn http_inside_connect_to_a_stranger_goes_to_that_stranger() {
     assert_eq!(client.call(get("/")).await.text(), "stranger");
     assert_eq!((upstream.attempts(), stranger.connections()), (0, 1), "the dialled connection is used");
     proxy.counted("outrigger_calls_total", &[("service", "unknown")], 3.0).await;
+}
+
+/// Answers each request with 200 and an end, for as long as the connection lasts.
+async fn serve_http2(stream: tokio::net::TcpStream) {
+    let mut connection = h2::server::handshake(stream).await.expect("the proxy speaks HTTP/2");
+    while let Some(Ok((_, mut respond))) = connection.accept().await {
+        let _ended = respond.send_response(http::Response::new(()), true);
+    }
+}
+
+#[tokio::test]
+async fn http2_is_found_at_every_door_however_its_preface_is_cut() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let service = listener.local_addr().expect("a bound address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve_http2(stream));
+        }
+    });
+    let proxy = Mesh::new().service("shop", &[service], "listen: 127.0.0.1:0").start().await;
+    let connect = format!("CONNECT shop:{0} HTTP/1.1\r\nHost: shop:{0}\r\n\r\n", service.port());
+    // The preface, empty SETTINGS, and HEADERS: GET http shop /, with end of headers and stream.
+    let request = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\
+        \0\0\x09\x01\x05\0\0\0\x01\x82\x86\x84\x41\x04shop";
+    for cut in 1..request.len() {
+        for (door, before) in
+            [(proxy.outbound(), ""), (proxy.service("shop"), ""), (proxy.outbound(), connect.as_str())]
+        {
+            let mut client = Client::connect(door).await;
+            client.send([before.as_bytes(), &request[..cut]].concat()).await;
+            if !before.is_empty() {
+                assert_eq!(client.read_head().await.0, 200);
+            }
+            client.send(&request[cut..]).await;
+            // HEADERS with the end of the headers and of stream 1.
+            client.read_until("\x01\x05\0\0\0\x01").await;
+        }
+    }
 }
 
 #[tokio::test]

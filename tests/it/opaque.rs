@@ -103,9 +103,10 @@ async fn a_service_that_dies_before_its_first_byte_opens_the_breaker() {
     }
     proxy.calls("failure", "reset_before_response", 2).await;
     proxy.breaker("open").await;
-    let mut refused = Client::connect(proxy.service("shop")).await;
-    refused.try_send("hello").await;
-    assert_eq!(refused.read_to_clean_end().await, (Vec::new(), false));
+    // The reset may come before the connection is known to have come about.
+    if let Ok(refused) = tokio::net::TcpStream::connect(proxy.service("shop")).await {
+        assert_eq!(Client::over(refused).read_to_clean_end().await, (Vec::new(), false));
+    }
     proxy.calls("refused", "breaker_open", 1).await;
 }
 
