@@ -160,6 +160,18 @@ async fn a_silent_application_whose_service_is_down_is_told_why_if_it_speaks_htt
 }
 
 #[tokio::test]
+async fn a_connection_that_nobody_speaks_on_holds_no_probe_of_the_breaker() {
+    let breaker = "circuitBreaker: {trip: {consecutiveFailures: 1}, openFor: {base: 10ms, max: 10ms}}";
+    let lines = format!("listen: 127.0.0.1:0\nretries: off\n{breaker}");
+    let (_upstream, proxy) = shop(&lines, [Reply::Status(500), Reply::Ok("probe")]).await;
+    assert_eq!(proxy.get("/").await.status, 500);
+    tokio::time::sleep(ms(50)).await;
+    let _silent = Client::connect(proxy.service("shop")).await;
+    proxy.counted("outrigger_upstream_connections_opened_total", &[("service", "shop")], 2.0).await;
+    assert_eq!(proxy.get("/").await.text(), "probe");
+}
+
+#[tokio::test]
 async fn an_application_that_ends_before_it_speaks_still_reads_what_the_service_says() {
     let (peer, proxy) = played("", "").await;
     let mut client = Client::connect(proxy.service("shop")).await;

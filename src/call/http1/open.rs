@@ -13,7 +13,7 @@ use crate::upstream::Connection;
 use crate::wire::Opening;
 
 use super::super::attempt::Failed;
-use super::super::hold::Hold;
+use super::super::hold::{Hold, Ticket};
 use super::super::{Call, Ended, Flow};
 use super::first::First;
 use super::{Client, Http1, Request};
@@ -103,26 +103,36 @@ impl<'p> Call<'p, Http1<'_>> {
             self.record.status = 200;
             self.count_attempt();
         }
-        let generation = hold.ticket.generation();
         if begin.detect {
-            match self.first_word(&mut connection.stream).await {
-                First::Service | First::Client(Opening::Opaque | Opening::Tls(_) | Opening::More) => {}
-                First::Client(found @ (Opening::Http1 | Opening::Http2)) => {
-                    // Its calls count for themselves: permit and place go back without a vote.
-                    drop((hold, slot));
-                    if found == Opening::Http1 {
-                        self.keep(connection);
-                    }
-                    return Err(NoTunnel::Http(found));
+            // Nobody may speak for long, and a probe of the breaker is not held that long.
+            hold.ticket = Ticket::new(self.plan.state(), None);
+            let first = self.first_word(&mut connection.stream).await;
+            if let First::Client(found @ (Opening::Http1 | Opening::Http2)) = first {
+                // Its calls count for themselves.
+                drop((hold, slot));
+                if found == Opening::Http1 {
+                    self.keep(connection);
                 }
-                First::Nobody if begin.asked => return Ok((Outcome::Success, Instant::now())),
-                First::Nobody => return Err(NoTunnel::Nothing),
-                First::Broken(broken) => {
+                return Err(NoTunnel::Http(found));
+            }
+            let permit = self.permit_only(Instant::now());
+            let refused = permit.map(|permit| hold.ticket = permit.ticket).err();
+            match (first, refused) {
+                (First::Nobody, _) if begin.asked => return Ok((Outcome::Success, Instant::now())),
+                (First::Nobody, _) => return Err(NoTunnel::Nothing),
+                (First::Broken(broken), _) => {
+                    let generation = hold.ticket.generation();
                     let outcome = self.broken(broken, &mut connection.stream, &mut hold, generation);
                     return Ok((outcome, Instant::now()));
                 }
+                (First::Service | First::Client(_), Some(failed)) => {
+                    self.side.client.stream.reset_on_close();
+                    return Ok((Outcome::Fault(failed.fault), Instant::now()));
+                }
+                (First::Service | First::Client(_), None) => {}
             }
         }
+        let generation = hold.ticket.generation();
         if !begin.asked {
             self.count_attempt();
         }
