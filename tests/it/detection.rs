@@ -3,9 +3,10 @@
 //! In: openings of many protocols, cut anywhere, to each door. Out: what arrived, byte for byte, and
 //! which policies were in force.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use crate::support::{
     Client, Mesh, Outrigger, Peer, Refused, Reply, Upstream, get, ms, request, shop, within,
