@@ -109,7 +109,8 @@ fn start(local: &Rc<Local>, door: &Door, request: Request<RecvStream>, respond: 
     let (local, door) = (Rc::clone(local), door.clone());
     tokio::task::spawn_local(async move {
         let mut client = Client::new(stream, Rc::clone(&local.closing));
-        let mut closed = Closed::new(std::pin::pin!(local.closed.notified()));
+        let told = std::pin::pin!(local.closed.notified());
+        let mut closed = Closed::new(told);
         // A request that came by HTTP/2 opens no tunnel that HTTP could be found in.
         let _none = http1::serve(&local, &mut client, &door, None, &mut closed).await;
     });
