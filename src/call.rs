@@ -24,7 +24,9 @@ use crate::head::RequestHead;
 use crate::mesh::{Local, Plan};
 use crate::telemetry::{CallRecord, Line, Outcome};
 
-pub use http1::{Client, Opening, Request, Upload, refuse, refuse_raw, run, tunnel};
+pub use http1::{
+    Begin, Client, OPENING_WAIT_MAX, Request, Tunnelled, Upload, refuse, refuse_raw, run, tunnel,
+};
 pub use http2::{Http2Request, refuse_http2, run_http2};
 
 use attempt::Failed;

@@ -5,69 +5,110 @@
 
 mod admit;
 mod admit_http2;
+mod detect;
 mod http1;
 mod http2;
 mod runners;
+mod tls;
+mod wait;
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::call::{Client, Opening, Request, tunnel};
-use crate::config::Protocol;
-use crate::mesh::Local;
+use bytes::BytesMut;
+
+use crate::call::{Begin, Client, Request, Tunnelled, tunnel};
+use crate::mesh::{Local, Plan};
 use crate::stream::Stream;
 use crate::telemetry::{add_one, take_one};
+use crate::wire::Opening;
 
 use admit::opaque_upload;
+use detect::{Told, told};
+use wait::Closed;
 
 /// The way a connection came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Door {
     /// The port for every call: each one says where it wants to go.
     Outbound,
-    /// A service's own port: every call is for that service.
+    /// A service's own port, or a tunnel to it: every call is for that service.
     Service(Arc<str>),
+    /// A tunnel to a destination that no service claims, as CONNECT named it: every call goes there.
+    Unknown(Arc<[u8]>),
+}
+
+/// What was found inside a tunnel, and where it goes.
+#[derive(Debug)]
+struct Inside {
+    door: Door,
+    found: Opening,
 }
 
 /// Serves one connection to its end.
-pub async fn serve(local: Rc<Local>, stream: Stream, door: Door) {
+pub async fn serve(local: Rc<Local>, stream: Stream, mut door: Door) {
     let mut client = Client::new(stream, Rc::clone(&local.closing));
-    if let Door::Service(name) = &door
-        && local.protocol_of(name) == Some(Protocol::Opaque)
-    {
-        return opaque(&local, &mut client, name).await;
-    }
-    if speaks_http2(&mut client.stream).await {
-        return http2::serve(&local, client.stream, &door).await;
-    }
-    http1::serve(&local, &mut client, &door).await;
-}
-
-/// Whether a connection opens as HTTP/2 does (RFC 9113 section 3.4). Nothing is consumed.
-async fn speaks_http2(stream: &mut Stream) -> bool {
-    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let notified = pin!(local.closed.notified());
+    let mut closed = Closed::new(notified);
+    let mut told = told(&local, &mut client, &door, &mut closed).await;
     loop {
-        let known = stream.input.len().min(PREFACE.len());
-        if stream.input[..known] != PREFACE[..known] {
-            return false;
-        }
-        if known == PREFACE.len() {
-            return true;
-        }
-        if !matches!(stream.fill().await, Ok(read) if read > 0) {
-            return false;
-        }
+        let inside = match told {
+            Told::Over => return,
+            Told::Http1 { head_due } => http1::serve(&local, &mut client, &door, head_due, &mut closed).await,
+            Told::Http2 => return Box::pin(http2::serve(&local, client.stream, &door)).await,
+            Told::Tls(hello) if door == Door::Outbound => {
+                return tls::pass(&local, &mut client, &hello).await;
+            }
+            Told::Tls(_) => opaque(&local, &mut client, &door, Begin { tls: true, ..BYTES }).await,
+            Told::Opaque { detect } => opaque(&local, &mut client, &door, Begin { detect, ..BYTES }).await,
+        };
+        let Some(inside) = inside else { return };
+        door = inside.door;
+        told = match inside.found {
+            Opening::Http2 => Told::Http2,
+            Opening::Http1 | Opening::Tls(_) | Opening::Opaque | Opening::More => {
+                Told::Http1 { head_due: None }
+            }
+        };
     }
 }
 
-/// A connection to a service that is declared opaque: bytes, and layer-4 policies.
-async fn opaque(local: &Local, client: &mut Client, name: &Arc<str>) {
-    let now = tokio::time::Instant::now();
-    let Some(index) = local.index_of(name) else { return };
-    let plan = local.plan(index, b"", b"", |_| None, now);
-    let (head, upload) = opaque_upload(local, &plan);
-    let request = Request { plan, head, upload, started: now };
+/// Bytes that nobody has asked to have carried.
+const BYTES: Begin = Begin { asked: false, detect: false, tls: false };
+
+/// A connection whose destination is known and whose bytes are not: layer-4 policies.
+async fn opaque(local: &Local, client: &mut Client, door: &Door, begin: Begin) -> Option<Inside> {
+    let plan = match door {
+        Door::Outbound => None,
+        Door::Service(name) => {
+            let now = tokio::time::Instant::now();
+            local.index_of(name).map(|index| local.plan(index, b"", b"", |_| None, now))
+        }
+        Door::Unknown(authority) => local.plan_unknown(authority, 80),
+    };
+    match carry(local, client, plan?, BytesMut::new(), begin).await {
+        Tunnelled::Http(found) => Some(Inside { door: door.clone(), found }),
+        Tunnelled::Over | Tunnelled::Refused(_) => None,
+    }
+}
+
+/// A tunnel for a connection that has no request; `line` stands for it in the access log.
+async fn carry(local: &Local, client: &mut Client, plan: Plan, line: BytesMut, begin: Begin) -> Tunnelled {
+    let (head, upload) = opaque_upload(local, &plan, line);
+    let request = Request { plan, head, upload, started: tokio::time::Instant::now() };
     add_one(&local.stats.in_flight);
-    tunnel(local, client, request, Opening::Silent).await;
+    // In a box of its own: every idle connection would otherwise have room for it.
+    let tunnelled = Box::pin(tunnel(local, client, request, begin)).await;
     take_one(&local.stats.in_flight);
+    tunnelled
+}
+
+// === impl Door ===
+
+impl Door {
+    /// The door of a service.
+    pub fn service(name: &str) -> Self {
+        Self::Service(Arc::from(name))
+    }
 }

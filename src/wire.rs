@@ -1,4 +1,4 @@
-//! HTTP/1 on the wire: bytes in, values out. No sockets, no clock, no policy.
+//! HTTP/1 on the wire, and what else an opening may be: bytes in, values out. No sockets, no clock, no policy.
 //!
 //! In: what was read. Out: heads as ranges into the buffer they were read to, body pieces, and the
 //! bytes to send on. Everything that is sent on is written from what was parsed, never passed as
@@ -9,6 +9,7 @@ pub mod bridge;
 mod chunked;
 mod field;
 pub mod grpc;
+mod opening;
 mod request;
 mod response;
 mod scan;
@@ -21,6 +22,7 @@ mod properties;
 pub use body::{BodyDecoder, BodyEncoder, BodyError, Moved, transcode};
 pub use chunked::{ChunkDecoder, ChunkError, Step};
 pub use field::{Field, Kind, Range};
+pub use opening::{ClientHello, HTTP2_PREFACE, Opening, TLS_HANDSHAKE, opening};
 pub use request::{Malformed, Parsed, Target, parse_request, upstream_request};
 pub use response::{ClientSide, ResponseHead, client_response, parse_response};
 pub use scan::head_end;

@@ -159,6 +159,12 @@ fn connections(text: &mut Text, totals: &Totals) {
         text.sample(&table::UPSTREAM_CONNECTIONS, &[service, "idle"], counts.idle);
     }
     per_service(text, totals, &table::UPSTREAM_CONNECTIONS_OPENED, |counts| counts.opened);
+    for (service, counts) in &totals.services {
+        let directions = ["to_service", "to_application"].into_iter().zip(counts.tunnel_bytes);
+        for (direction, bytes) in directions.filter(|(_, bytes)| *bytes > 0) {
+            text.sample(&table::TUNNEL_BYTES, &[service, direction], bytes);
+        }
+    }
 }
 
 fn certificates(text: &mut Text, services: &[ServiceView]) {

@@ -98,6 +98,7 @@ impl<'p, S: Side> Call<'p, S> {
             Ok((reply, at)) => {
                 let took = at.saturating_duration_since(now);
                 plan.service.stats.attempt_duration.record(took);
+                self.record.first_byte = Some(at.saturating_duration_since(self.record.started()));
                 let slow = slow_after(state, plan.policy()).is_some_and(|limit| took > limit);
                 Ok(Answer { reply, hold, at, slow })
             }
@@ -248,7 +249,7 @@ impl<'p, S: Side> Call<'p, S> {
     }
 
     /// What a failed attempt says of the service.
-    fn judge_failure(&self, hold: &mut Hold<'p>, failed: &Failed, started: Instant) {
+    pub(super) fn judge_failure(&self, hold: &mut Hold<'p>, failed: &Failed, started: Instant) {
         let Some(settings) = &self.plan.policy().circuit_breaker else { return };
         // A pooled connection that the service closed while it idled says nothing about its health.
         let now = Instant::now();

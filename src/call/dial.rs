@@ -126,7 +126,8 @@ impl<'p, S: Side> Call<'p, S> {
     ) -> Result<Stream, Failed> {
         let limit = Instant::now() + self.plan.policy().connect_timeout;
         let until = give_up.map_or(limit, |give_up| give_up.min(limit));
-        let tls = self.plan.service.tls.as_deref().map(|client| (client, offer));
+        let tls = self.plan.service.tls.as_deref().filter(|_| offer != Offer::Raw);
+        let tls = tls.map(|client| (client, offer));
         let connected = self.watching(self.deadline, connect(address, tls, until)).await;
         connected.map_err(NoConnection::from).and_then(|connected| connected).map_err(|failed| {
             let address_alone = Detail::Address(address);

@@ -6,6 +6,8 @@
 mod client;
 mod download;
 mod exchange;
+mod first;
+mod open;
 mod reply;
 mod tunnel;
 mod upload;
@@ -33,8 +35,9 @@ use super::side::{OVERLOAD_SIGNALS, Reply, Side, Wish};
 use super::{Call, Ended, Flow};
 
 pub use client::Client;
+pub use first::OPENING_WAIT_MAX;
+pub use open::{Begin, Tunnelled, tunnel};
 pub use reply::{refuse, refuse_raw};
-pub use tunnel::{Opening, tunnel};
 pub use upload::Upload;
 
 /// A request on its way.
@@ -129,7 +132,7 @@ impl Side for Http1<'_> {
         address: SocketAddr,
         give_up: Option<Instant>,
     ) -> Result<Connection, Failed> {
-        if call.head.upgrade || call.side.offer == Offer::Bytes {
+        if call.head.upgrade || call.side.offer != Offer::Http1 {
             let stream = call.reach(address, call.side.offer, give_up).await?;
             return Ok(call.fresh(stream, address));
         }

@@ -106,7 +106,7 @@ pub async fn run_http2(local: &Local, request: Http2Request) -> Option<Stream> {
     call.begin();
     let (outcome, ended) = call.whole().await;
     if call.side.wants_http1 {
-        call.record.abandon();
+        call.record.forget();
         return Some(call.side.into_http1());
     }
     std::mem::take(&mut call.side.alarm).give_back();

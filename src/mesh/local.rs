@@ -64,6 +64,7 @@ struct Kept {
     ways: RefCell<Ways>,
     stats: Rc<ServiceStats>,
     routes: RefCell<HashMap<Arc<str>, Rc<RouteStats>>>,
+    speaks_first: Rc<Cell<bool>>,
 }
 
 /// The ways to a service: connections, and how new ones are made.
@@ -94,6 +95,9 @@ pub struct LocalService {
     pub stats: Rc<ServiceStats>,
     /// Request bodies kept for retries.
     pub replay: Rc<ServiceReplay>,
+    /// On the last connection that nobody spoke on at once, the service was the first who did: the
+    /// next one is dialled without a wait.
+    pub speaks_first: Rc<Cell<bool>>,
     /// Where round robin stands.
     pub round: Cell<usize>,
     /// Its index in the snapshot's configuration; `None` for unknown destinations.
@@ -181,6 +185,16 @@ impl Local {
         Some(self.view.borrow().snapshot.config.services[index].protocol)
     }
 
+    /// Whether the service at `index` was the first to speak on the last connection that was silent.
+    pub fn speaks_first(&self, index: usize) -> bool {
+        self.view.borrow().services[index].get().is_some_and(|service| service.speaks_first.get())
+    }
+
+    /// How long a silent connection is waited for before its destination is dialled.
+    pub fn detect_timeout(&self) -> Duration {
+        self.view.borrow().snapshot.config.outbound.detect_timeout
+    }
+
     /// Most application connections, over all workers.
     pub fn limit_connections(&self) -> usize {
         self.view.borrow().snapshot.config.limits.connections
@@ -256,6 +270,7 @@ impl Local {
             negotiated: Rc::default(),
             stats: Rc::clone(&self.unknown_stats),
             replay: Rc::new(ServiceReplay::new(Arc::clone(&self.mesh.replay))),
+            speaks_first: Rc::default(),
             round: Cell::new(0),
             index: None,
             calls: Cell::new(1),
@@ -345,6 +360,7 @@ impl Local {
             negotiated,
             stats: Rc::clone(&kept.stats),
             replay: Rc::new(ServiceReplay::new(Arc::clone(&self.mesh.replay))),
+            speaks_first: Rc::clone(&kept.speaks_first),
             round: Cell::new(0),
             index: Some(index),
             calls: Cell::new(0),

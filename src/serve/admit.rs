@@ -4,8 +4,6 @@
 //! nothing yet; or a refusal. Parsed, planned and written in one function, so that fields may stay
 //! ranges into the input.
 
-use std::sync::Arc;
-
 use bytes::{Buf, BytesMut};
 use tokio::time::Instant;
 
@@ -22,8 +20,8 @@ use super::Door;
 /// A request that may go on its way.
 pub(super) struct Admitted {
     pub(super) request: Request,
-    /// CONNECT: bytes follow instead of an answer.
-    pub(super) opens_tunnel: bool,
+    /// CONNECT: bytes follow instead of an answer, and what HTTP is found there goes through this door.
+    pub(super) tunnel: Option<Door>,
 }
 
 /// A request that may not.
@@ -64,6 +62,10 @@ pub(super) fn admit(local: &Local, client: &mut Client, door: &Door) -> Result<O
             return Err(refusal);
         }
     };
+    let tunnel = (parsed.method_kind == Method::Connect).then(|| match plan.service.index {
+        Some(_) => Door::service(&plan.service.state.name),
+        None => Door::Unknown(parsed.target.authority.of_bytes(input).into()),
+    });
     let trace = trace(local, &parsed);
     let head = request_head(&parsed, &plan, input, trace);
     let mut out = BytesMut::with_capacity(parsed.length + HEAD_EXTRA_BYTES);
@@ -75,8 +77,7 @@ pub(super) fn admit(local: &Local, client: &mut Client, door: &Door) -> Result<O
         // The buffer goes back now: the service's answer, read next on this thread, takes it.
         stream.rest();
     }
-    let opens_tunnel = parsed.method_kind == Method::Connect;
-    Ok(Some(Admitted { request: Request { plan, head, upload, started: now }, opens_tunnel }))
+    Ok(Some(Admitted { request: Request { plan, head, upload, started: now }, tunnel }))
 }
 
 fn first_line(input: &[u8]) -> &[u8] {
@@ -127,11 +128,20 @@ fn plan(
             && asking != Asking::Connect,
         without_body: parsed.method_kind == Method::Head,
     };
-    if let Door::Service(name) = door {
-        return match local.index_of(name) {
-            Some(index) => Ok(local.plan(index, method, path, header, now)),
-            None => Err(refuse(Fault::NoRoute, format!("{name} is no longer in the configuration"))),
-        };
+    match door {
+        Door::Outbound => {}
+        Door::Service(name) => {
+            return match local.index_of(name) {
+                Some(index) => Ok(local.plan(index, method, path, header, now)),
+                None => Err(refuse(Fault::NoRoute, format!("{name} is no longer in the configuration"))),
+            };
+        }
+        Door::Unknown(authority) => {
+            let shown = || String::from_utf8_lossy(authority).into_owned();
+            return local
+                .plan_unknown(authority, 80)
+                .ok_or_else(|| refuse(Fault::NoRoute, format!("{} is no host", shown())));
+        }
     }
     if asking == Asking::Https {
         return Err(refuse(
@@ -176,8 +186,9 @@ fn request_head(parsed: &Parsed, plan: &Plan, head: &[u8], trace: TraceParent) -
     }
 }
 
-/// The stand-in for a request on a connection that has none.
-pub(super) fn opaque_upload(local: &Local, plan: &Plan) -> (RequestHead, Upload) {
+/// The stand-in for a request on a connection that has none. `line` is what the access log shows; it is
+/// never sent.
+pub(super) fn opaque_upload(local: &Local, plan: &Plan, line: BytesMut) -> (RequestHead, Upload) {
     let trace = local.new_trace();
     let head = RequestHead {
         method: Method::Other,
@@ -189,13 +200,6 @@ pub(super) fn opaque_upload(local: &Local, plan: &Plan) -> (RequestHead, Upload)
         idempotent: false,
         trace,
     };
-    let upload = Upload::new(BytesMut::new(), 0, Framing::None, 0, ReplayShare::new(&plan.service.replay));
+    let upload = Upload::new(line, 0, Framing::None, 0, ReplayShare::new(&plan.service.replay));
     (head, upload)
-}
-
-impl Door {
-    /// The door of a service.
-    pub fn service(name: &str) -> Self {
-        Self::Service(Arc::from(name))
-    }
 }

@@ -61,20 +61,26 @@ fn plan(local: &Local, door: &Door, parts: &Parts, now: Instant) -> Result<Plan,
         return Err((Fault::RequestMalformed, "CONNECT is taken over HTTP/1 alone".into()));
     }
     let authority = authority(parts)?;
-    if let Door::Service(name) = door {
-        let index = local.index_of(name);
-        let gone = || (Fault::NoRoute, format!("{name} is no longer in the configuration"));
-        return index.map(|index| local.plan(index, method, path, field, now)).ok_or_else(gone);
+    let shown = |authority: &[u8]| String::from_utf8_lossy(authority).into_owned();
+    let no_host = |authority: &[u8]| (Fault::NoRoute, format!("{} is no host", shown(authority)));
+    match door {
+        Door::Outbound => {}
+        Door::Service(name) => {
+            let index = local.index_of(name);
+            let gone = || (Fault::NoRoute, format!("{name} is no longer in the configuration"));
+            return index.map(|index| local.plan(index, method, path, field, now)).ok_or_else(gone);
+        }
+        Door::Unknown(authority) => {
+            return local.plan_unknown(authority, 80).ok_or_else(|| no_host(authority));
+        }
     }
-    let shown = || String::from_utf8_lossy(authority).into_owned();
     match local.choose(authority, Asking::Http) {
         Choice::Service(index) => Ok(local.plan(index, method, path, field, now)),
-        Choice::Unknown => local
-            .plan_unknown(authority, 80)
-            .ok_or_else(|| (Fault::NoRoute, format!("{} is no host", shown()))),
-        Choice::Denied => {
-            Err((Fault::Denied, format!("no service has the host {} and outbound.unknown is deny", shown())))
-        }
+        Choice::Unknown => local.plan_unknown(authority, 80).ok_or_else(|| no_host(authority)),
+        Choice::Denied => Err((
+            Fault::Denied,
+            format!("no service has the host {} and outbound.unknown is deny", shown(authority)),
+        )),
         Choice::Nowhere => Err((Fault::NoRoute, "the request names no host".into())),
     }
 }

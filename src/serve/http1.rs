@@ -3,23 +3,21 @@
 //! In: a connection. Out: calls, in the order of their requests; a refusal for whatever can't be
 //! read one way only, after which the connection ends.
 
-use std::pin::Pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Buf;
-use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
-use crate::call::{self, Client, Flow, Opening, refuse};
+use crate::call::{self, Begin, Client, Flow, Request, Tunnelled, refuse};
+use crate::config::Protocol;
 use crate::error::Fault;
 use crate::mesh::Local;
-use crate::stream::READ_BYTES;
 use crate::telemetry::{add_one, take_one};
 use crate::wire::{HEAD_BYTES_MAX, head_end};
 
-use super::Door;
 use super::admit::{Admitted, Refusal, admit};
+use super::wait::{Closed, Wake, wait};
+use super::{Door, Inside};
 
 /// Longest time for a request's head to arrive, from its first byte.
 const HEAD_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -38,12 +36,17 @@ enum Arrival {
     End,
 }
 
-/// Serves requests until the connection ends.
-pub(super) async fn serve(local: &Local, client: &mut Client, door: &Door) {
-    let told = std::pin::pin!(local.closed.notified());
-    let mut closed = Closed { told, listens: false };
+/// Serves requests until the connection ends, or a tunnel is found to have HTTP in it. The first head is due
+/// at `head_due` if it has begun.
+pub(super) async fn serve(
+    local: &Local,
+    client: &mut Client,
+    door: &Door,
+    mut head_due: Option<Instant>,
+    closed: &mut Closed<'_, '_>,
+) -> Option<Inside> {
     loop {
-        let flow = match arrival(local, client, door, &mut closed).await {
+        let flow = match arrival(local, client, door, head_due.take(), closed).await {
             Arrival::End => Flow::Close,
             Arrival::Refused(refusal) => {
                 let Refusal { fault, what, keep_alive, without_body, line } = refusal;
@@ -52,29 +55,51 @@ pub(super) async fn serve(local: &Local, client: &mut Client, door: &Door) {
             }
             Arrival::Call(admitted) => {
                 add_one(&local.stats.in_flight);
-                let Admitted { request, opens_tunnel } = admitted;
-                let flow = if opens_tunnel {
-                    call::tunnel(local, client, request, Opening::Connect).await
-                } else {
-                    call::run(local, client, request).await
+                let Admitted { request, tunnel } = admitted;
+                let flow = match tunnel {
+                    None => Ok(call::run(local, client, request).await),
+                    Some(inside) => connect(local, client, request, inside).await,
                 };
                 take_one(&local.stats.in_flight);
-                flow
+                match flow {
+                    Ok(flow) => flow,
+                    Err(inside) => return Some(inside),
+                }
             }
         };
         match flow {
             Flow::Again if client.stream.input.is_empty() => client.rest(),
             Flow::Again => {}
-            Flow::Close => return,
-            Flow::Linger => return client.linger().await,
+            Flow::Close => return None,
+            Flow::Linger => {
+                client.linger().await;
+                return None;
+            }
         }
     }
 }
 
+/// A tunnel that the application asked for; `Err` is the HTTP that was found in it.
+async fn connect(local: &Local, client: &mut Client, request: Request, inside: Door) -> Result<Flow, Inside> {
+    let opaque = request.plan.service.protocol == Protocol::Opaque;
+    let begin = Begin { asked: true, detect: !opaque, tls: false };
+    // In a box of its own: every idle connection would otherwise have room for it.
+    match Box::pin(call::tunnel(local, client, request, begin)).await {
+        Tunnelled::Over => Ok(Flow::Close),
+        Tunnelled::Refused(flow) => Ok(flow),
+        Tunnelled::Http(found) => Err(Inside { door: inside, found }),
+    }
+}
+
 /// Waits for the next request's head and admits it.
-async fn arrival(local: &Local, client: &mut Client, door: &Door, closed: &mut Closed<'_, '_>) -> Arrival {
+async fn arrival(
+    local: &Local,
+    client: &mut Client,
+    door: &Door,
+    mut head_due: Option<Instant>,
+    closed: &mut Closed<'_, '_>,
+) -> Arrival {
     let mut searched = 0;
-    let mut head_due = None;
     loop {
         skip_empty_lines(client);
         if !client.stream.input.is_empty() && head_is_due(client, &mut searched) {
@@ -86,7 +111,7 @@ async fn arrival(local: &Local, client: &mut Client, door: &Door, closed: &mut C
             searched = client.stream.input.len();
             head_due.get_or_insert_with(|| Instant::now() + HEAD_WAIT_MAX);
         }
-        match wait(client, head_due, closed).await {
+        match wait(client, head_due, head_due.is_none(), closed).await {
             Wake::Read => {}
             Wake::Ended => return Arrival::End,
             Wake::Slow => {
@@ -115,38 +140,4 @@ fn head_is_due(client: &Client, searched: &mut usize) -> bool {
     let due = *searched == 0 || input.len() >= HEAD_BYTES_MAX || head_end(input, *searched).is_some();
     *searched = input.len();
     due
-}
-
-/// Wakes a connection that waits between requests when the process wants it to end.
-struct Closed<'a, 'n> {
-    told: Pin<&'a mut Notified<'n>>,
-    /// Registered: once is enough, since a connection stays on its task. It would cost a lock per call.
-    listens: bool,
-}
-
-enum Wake {
-    Read,
-    Ended,
-    Slow,
-}
-
-/// Waits for more of a head. Between requests the wait also ends when the process wants it to.
-async fn wait(client: &mut Client, head_due: Option<Instant>, closed: &mut Closed<'_, '_>) -> Wake {
-    std::future::poll_fn(|cx| {
-        match client.stream.poll_fill(cx, READ_BYTES) {
-            Poll::Ready(Ok(read)) if read > 0 => return Poll::Ready(Wake::Read),
-            // An end or a reset inside a head: nobody is left who could read a refusal.
-            Poll::Ready(_) => return Poll::Ready(Wake::Ended),
-            Poll::Pending => {}
-        }
-        if !closed.listens {
-            closed.listens = true;
-            let _ = closed.told.as_mut().poll(cx);
-        }
-        if head_due.is_none() && client.closing() {
-            return Poll::Ready(Wake::Ended);
-        }
-        client.alarm.poll(cx, head_due).map(|()| Wake::Slow)
-    })
-    .await
 }

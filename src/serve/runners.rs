@@ -14,6 +14,7 @@ use crate::mesh::Local;
 use crate::stream::Stream;
 use crate::telemetry::{add_one, take_one};
 
+use super::wait::Closed;
 use super::{Door, http1};
 
 /// Most tasks per worker that wait for their next call: 2 MiB.
@@ -87,7 +88,10 @@ impl Runner {
     /// Serves a request whose service speaks HTTP/1.
     async fn over_http1(&self, stream: Stream, service: Arc<str>) {
         let mut client = Client::new(stream, Rc::clone(&self.local.closing));
-        http1::serve(&self.local, &mut client, &Door::Service(service)).await;
+        let told = std::pin::pin!(self.local.closed.notified());
+        let mut closed = Closed::new(told);
+        // A request that came by HTTP/2 opens no tunnel that HTTP could be found in.
+        let _none = http1::serve(&self.local, &mut client, &Door::Service(service), None, &mut closed).await;
     }
 }
 

@@ -53,6 +53,10 @@ pub struct CallRecord<'a> {
     pub status: u16,
     /// Bytes of the reply's body written to the application.
     pub reply_bytes: u64,
+    /// Bytes written to the service by a tunnel; 0 for calls of HTTP.
+    pub request_bytes: u64,
+    /// From the start to the head of the last answer, or to a tunnel's first byte from the service.
+    pub first_byte: Option<Duration>,
     done: bool,
 }
 
@@ -117,6 +121,8 @@ impl<'a> CallRecord<'a> {
             queued: Duration::ZERO,
             status: 0,
             reply_bytes: 0,
+            request_bytes: 0,
+            first_byte: None,
             done: false,
         }
     }
@@ -126,8 +132,8 @@ impl<'a> CallRecord<'a> {
         self.started
     }
 
-    /// The call goes on under another record.
-    pub fn abandon(&mut self) {
+    /// Ends the record of what turned out to be no call of its own: it counts nowhere.
+    pub fn forget(&mut self) {
         self.done = true;
     }
 

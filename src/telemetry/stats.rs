@@ -72,6 +72,8 @@ pub struct ServiceStats {
     pub bulkhead_refused: Cell<u64>,
     /// Decisions that `mode: observe` did not enforce.
     pub observed: Cell<u64>,
+    /// Bytes of tunnels: to the service, and to the application.
+    pub tunnel_bytes: [Cell<u64>; 2],
     /// From the start of an attempt to its response head.
     pub attempt_duration: Latency,
 }
@@ -134,6 +136,8 @@ pub struct ServiceReport {
     pub bulkhead_refused: u64,
     /// Decisions that were not enforced.
     pub observed: u64,
+    /// Bytes of tunnels: to the service, and to the application.
+    pub tunnel_bytes: [u64; 2],
     /// Latencies of attempts in microseconds.
     pub attempt_duration: Histogram<u32>,
     /// Its routes that had a call.
@@ -274,6 +278,7 @@ impl ServiceStats {
             idle: Cell::new(0),
             bulkhead_refused: Cell::new(0),
             observed: Cell::new(0),
+            tunnel_bytes: Default::default(),
             attempt_duration: Latency::new(),
         }
     }
@@ -294,6 +299,7 @@ impl ServiceStats {
             idle: self.idle.get(),
             bulkhead_refused: self.bulkhead_refused.get(),
             observed: self.observed.get(),
+            tunnel_bytes: self.tunnel_bytes.each_ref().map(Cell::get),
             attempt_duration: self.attempt_duration.copy(),
             routes,
         }

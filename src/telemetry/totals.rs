@@ -53,6 +53,8 @@ pub struct ServiceTotals {
     pub bulkhead_refused: u64,
     /// Decisions that were not enforced.
     pub observed: u64,
+    /// Bytes of tunnels: to the service, and to the application.
+    pub tunnel_bytes: [u64; 2],
     /// Latencies of attempts, in microseconds.
     pub attempt_duration: Latencies,
     /// Routes by name; the empty name is for calls that matched none.
@@ -136,6 +138,7 @@ impl ServiceTotals {
         self.idle += report.idle;
         self.bulkhead_refused += report.bulkhead_refused;
         self.observed += report.observed;
+        add_each(&mut self.tunnel_bytes, &report.tunnel_bytes);
         add_each(&mut self.retries, &report.retries);
         add_latencies(&mut self.attempt_duration, &report.attempt_duration);
         for route in &report.routes {
@@ -154,6 +157,7 @@ impl Default for ServiceTotals {
             idle: 0,
             bulkhead_refused: 0,
             observed: 0,
+            tunnel_bytes: [0; 2],
             attempt_duration: empty(),
             routes: BTreeMap::new(),
         }

@@ -39,6 +39,8 @@ pub enum Offer {
     Http2,
     /// Bytes that nobody reads: nothing, unless the service is opaque and its settings say what.
     Bytes,
+    /// TLS that the application speaks itself: none of ours is put around it.
+    Raw,
 }
 
 /// The client side of TLS for one service.
@@ -110,7 +112,9 @@ impl TlsClient {
         let configured = || self.settings.alpn.clone();
         match (offer, self.protocol) {
             (Offer::Bytes, Protocol::Opaque) => configured(),
-            (Offer::Bytes, Protocol::Auto | Protocol::Http1 | Protocol::Http2) => Vec::new(),
+            (Offer::Bytes, Protocol::Auto | Protocol::Http1 | Protocol::Http2) | (Offer::Raw, _) => {
+                Vec::new()
+            }
             // What the service is said to speak leaves no choice.
             (Offer::Http1, _) | (Offer::Calls, Protocol::Http1) => vec![Alpn::Http11],
             (Offer::Http2, _) | (Offer::Calls, Protocol::Http2) => vec![Alpn::H2],

@@ -1,7 +1,8 @@
 //! Bytes both ways: CONNECT, opaque services, and connections that left HTTP by an upgrade.
 //!
 //! In: two streams. Out: the same bytes on the other side, each side's end passed on, within an
-//! idle timeout. Layer-4 policies only: a breaker that counts connects, places for connections.
+//! idle timeout. Layer-4 policies only: a breaker that counts connections that come about and say something,
+//! places for connections. What turns out to be HTTP is given back untouched.
 
 use std::io;
 use std::task::{Context, Poll};
@@ -11,86 +12,18 @@ use bytes::{Buf, BytesMut};
 use tokio::time::Instant;
 
 use crate::error::Fault;
-use crate::mesh::Local;
-use crate::policy::{Ending, verdict};
+use crate::policy::{Ending, Verdict, verdict};
 use crate::stream::{Alarm, READ_BYTES, Stream};
-use crate::telemetry::{Outcome, add_one};
-use crate::upstream::{Connection, Offer};
+use crate::telemetry::Outcome;
 use crate::wire::{ClientSide, client_response};
 
 use super::super::attempt::{Answer, Failed};
-use super::super::hold::Hold;
+use super::super::hold::{Hold, fail_late};
 use super::super::retry::Next;
 use super::super::{Call, Ended, Flow};
-use super::{Client, Http1, Http1Reply, Request};
-
-/// How a tunnel begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Opening {
-    /// The application asked for it by CONNECT and waits for an answer.
-    Connect,
-    /// The application knows of nothing: bytes flow at once, and a failure is a reset.
-    Silent,
-}
-
-/// Opens a tunnel to the plan's service and carries bytes until both sides have ended.
-pub async fn tunnel(local: &Local, client: &mut Client, mut request: Request, opening: Opening) -> Flow {
-    let mut call = Call::http1(local, client, &mut request);
-    call.dial_anew = true;
-    call.side.offer = Offer::Bytes;
-    let (outcome, flow, ended) = call.open_tunnel(opening).await;
-    call.record(outcome, ended);
-    flow
-}
+use super::{Client, Http1, Http1Reply};
 
 impl<'p> Call<'p, Http1<'_>> {
-    async fn open_tunnel(&mut self, opening: Opening) -> Ended {
-        let slot = match self.slot() {
-            Ok(slot) => slot,
-            Err(failed) => return self.no_tunnel(failed, opening).await,
-        };
-        let (connection, hold) = match self.open().await {
-            Ok(opened) => opened,
-            Err(failed) => return self.no_tunnel(failed, opening).await,
-        };
-        if opening == Opening::Connect {
-            self.side.client.out.extend_from_slice(b"HTTP/1.1 200 Connection established\r\n\r\n");
-            self.record.status = 200;
-        }
-        let outcome = self.carry(connection.stream, BytesMut::new()).await;
-        drop((slot, hold));
-        (outcome, Flow::Close, Instant::now())
-    }
-
-    /// Breaker, endpoint, connection; the connection is the verdict.
-    async fn open(&mut self) -> Result<(Connection, Hold<'p>), Failed> {
-        let now = self.record.started();
-        let mut hold = self.permit_only(now)?;
-        let connected = self.connect(&mut hold, now, None).await;
-        self.record.attempts += 1;
-        add_one(&self.plan.service.stats.attempts);
-        let ending = match &connected {
-            Ok(_) => Ending::Status(200),
-            Err(failed) if failed.fault == Fault::ClientCancelled => Ending::ClientGone,
-            Err(failed) => Ending::Fault(failed.fault),
-        };
-        if let Some(settings) = &self.plan.policy().circuit_breaker {
-            hold.ticket.judge(self.local, verdict(&settings.fail_on, ending), false, Instant::now());
-        }
-        connected.map(|connection| (connection, hold))
-    }
-
-    async fn no_tunnel(&mut self, failed: Failed, opening: Opening) -> Ended {
-        if failed.fault == Fault::ClientCancelled {
-            return self.cancelled();
-        }
-        if opening == Opening::Connect {
-            return self.fault(failed).await;
-        }
-        self.side.client.stream.reset_on_close();
-        (Outcome::Fault(failed.fault), Flow::Close, Instant::now())
-    }
-
     /// A request that asks to leave HTTP: an ordinary call until the answer is 101.
     pub(super) async fn upgrade(&mut self) -> Ended {
         let slot = match self.slot() {
@@ -123,6 +56,7 @@ impl<'p> Call<'p, Http1<'_>> {
     async fn switch(&mut self, answer: Answer<'p, Http1Reply>) -> Outcome {
         let Answer { reply: Http1Reply { head, mut connection }, mut hold, at, slow } = answer;
         self.record.status = head.status;
+        let generation = hold.ticket.generation();
         if let Some(settings) = &self.plan.policy().circuit_breaker {
             hold.ticket.judge(self.local, verdict(&settings.fail_on, Ending::Status(101)), slow, at);
         }
@@ -136,30 +70,103 @@ impl<'p> Call<'p, Http1<'_>> {
             &mut self.side.client.out,
         );
         connection.stream.input.advance(head.length);
-        let outcome = self.carry(connection.stream, BytesMut::new()).await;
+        let outcome = self.carry(connection.stream, &mut hold, generation).await;
         drop(hold);
         outcome
     }
 
     /// Carries bytes until both sides have ended, one has failed or nothing moves any more.
-    async fn carry(&mut self, mut service: Stream, to_service: BytesMut) -> Outcome {
-        let idle = self.plan.policy().tunnel_idle_timeout;
+    /// The service's first byte is its success; what fails after it fails that `generation`.
+    pub(super) async fn carry(
+        &mut self,
+        mut service: Stream,
+        hold: &mut Hold<'p>,
+        generation: Option<u32>,
+    ) -> Outcome {
+        let policy = self.plan.policy();
         let Client { stream, out, alarm, .. } = &mut *self.side.client;
-        let mut up = Half { out: to_service, ended: false, bytes: 0 };
+        let mut up = Half { out: BytesMut::new(), ended: false, bytes: 0 };
+        // What is ours goes first, and is no byte of the service.
+        let own = out.len() as u64;
         let mut down = Half { out: std::mem::take(out), ended: false, bytes: 0 };
-        let ended = carry_both(stream, &mut service, &mut up, &mut down, alarm, idle).await;
-        self.record.reply_bytes = down.bytes;
+        let mut hung_up = false;
+        let counters = &self.plan.service.stats.tunnel_bytes;
+        let (record, local) = (&mut self.record, self.local);
+        let watch = |up: &Half, down: &Half| {
+            hung_up |= down.ended && !up.ended;
+            let moved = [up.bytes, down.bytes.saturating_sub(own)];
+            let before = [record.request_bytes, record.reply_bytes];
+            for ((counter, moved), before) in counters.iter().zip(moved).zip(before) {
+                counter.set(counter.get() + moved - before);
+            }
+            [record.request_bytes, record.reply_bytes] = moved;
+            if before[1] == 0 && moved[1] > 0 {
+                let now = Instant::now();
+                record.first_byte.get_or_insert(now.saturating_duration_since(record.started()));
+                if let Some(settings) = &policy.circuit_breaker {
+                    hold.ticket.judge(local, verdict(&settings.fail_on, Ending::Status(200)), false, now);
+                }
+                if let Some(in_flight) = &hold.in_flight {
+                    in_flight.endpoint().penalty.worked();
+                }
+            }
+        };
+        let idle = policy.tunnel_idle_timeout;
+        let ended = carry_both(stream, &mut service, &mut up, &mut down, alarm, idle, watch).await;
+        let answered = self.record.reply_bytes > 0;
         match ended {
+            // The application had asked for something and was still listening.
+            Ok(()) if hung_up && !answered && up.bytes > 0 => self.died(hold),
             Ok(()) => Outcome::Success,
-            Err(Broken::IdleTimeout) => Outcome::Fault(Fault::IdleTimeout),
-            Err(Broken::Service) => {
+            Err(broken) => self.broken(broken, &mut service, hold, generation),
+        }
+    }
+
+    /// One side broke off, or nothing moved any more: the other side is told in the same way.
+    pub(super) fn broken(
+        &mut self,
+        broken: Broken,
+        service: &mut Stream,
+        hold: &mut Hold<'p>,
+        generation: Option<u32>,
+    ) -> Outcome {
+        match broken {
+            Broken::IdleTimeout => Outcome::Fault(Fault::IdleTimeout),
+            Broken::Service => {
                 self.side.client.stream.reset_on_close();
+                if self.record.reply_bytes == 0 {
+                    return self.died(hold);
+                }
+                self.failed_late(generation);
                 Outcome::Fault(Fault::ResetMidResponse)
             }
-            Err(Broken::Client) => {
+            Broken::Client => {
                 service.reset_on_close();
                 Outcome::Fault(Fault::ClientCancelled)
             }
+        }
+    }
+
+    /// The service ended the connection before it had said anything.
+    fn died(&mut self, hold: &mut Hold<'p>) -> Outcome {
+        let (fault, now) = (Fault::ResetBeforeResponse, Instant::now());
+        if let Some(in_flight) = &hold.in_flight {
+            let endpoint = in_flight.endpoint();
+            endpoint.penalty.failed(now);
+            self.avoid = Some(endpoint.address);
+        }
+        self.judge_failure(hold, &Failed::local(fault), now);
+        Outcome::Fault(fault)
+    }
+
+    /// The service broke off after its first byte had counted as a success.
+    fn failed_late(&self, generation: Option<u32>) {
+        let Some(settings) = &self.plan.policy().circuit_breaker else { return };
+        let ending = Ending::Fault(Fault::ResetMidResponse);
+        if let Some(generation) = generation
+            && verdict(&settings.fail_on, ending) == Verdict::Failure
+        {
+            fail_late(self.local, &self.plan.service.state, generation, Instant::now());
         }
     }
 }
@@ -175,7 +182,7 @@ struct Half {
 
 /// Which side ended a tunnel before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Broken {
+pub(super) enum Broken {
     Client,
     Service,
     IdleTimeout,
@@ -188,6 +195,7 @@ async fn carry_both(
     down: &mut Half,
     alarm: &mut Alarm,
     idle: Option<Duration>,
+    mut watch: impl FnMut(&Half, &Half),
 ) -> Result<(), Broken> {
     let mut seen = u64::MAX;
     let mut until = None;
@@ -197,6 +205,7 @@ async fn carry_both(
             return Poll::Ready(Err(if side == Side::Source { Broken::Client } else { Broken::Service }));
         }
         let received = down.poll(cx, service, client);
+        watch(up, down);
         if let Poll::Ready(Err(side)) = received {
             return Poll::Ready(Err(if side == Side::Source { Broken::Service } else { Broken::Client }));
         }

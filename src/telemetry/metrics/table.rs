@@ -119,6 +119,8 @@ metrics! {
         "Connections opened to a service.";
     CERTIFICATE_EXPIRY = Gauge "outrigger_certificate_expiry_timestamp_seconds" "seconds" ["service", "certificate"]
         "When the first certificate of tls.ca or tls.cert expires, as Unix time.";
+    TUNNEL_BYTES = Counter "outrigger_tunnel_bytes_total" "bytes" ["service", "direction"]
+        "Bytes that tunnels and opaque connections have carried: to_service or to_application.";
     REPLAY_BYTES = Gauge "outrigger_replay_bytes" "bytes" []
         "Request bodies kept so that they can be sent again, bounded by limits.replay.";
     ACCESS_LOG_DROPPED = Counter "outrigger_access_log_dropped_total" "" []

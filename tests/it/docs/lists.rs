@@ -7,7 +7,7 @@ use outrigger::telemetry::metrics::{ALL, Kind, Metric};
 
 use super::{between, generated, path, read, sources};
 use crate::architecture::ALLOWED;
-use crate::support::{Mesh, Reply, Upstream, held, request};
+use crate::support::{Client, Echo, Mesh, Reply, Upstream, held, request};
 
 /// The cells of each row of the tables in `text`, without heads.
 fn rows(text: &str) -> Vec<Vec<String>> {
@@ -179,11 +179,13 @@ fn the_readme_lists_every_metric() {
 async fn a_proxy_prints_every_metric_of_the_table_and_no_other() {
     let upstream = Upstream::script([Reply::Status(503), Reply::Ok("x"), held(Reply::Ok("x"))]);
     let one = [upstream.addr()];
+    let echo = Echo::start().await;
     let proxy = Mesh::new()
         .service("shop", &one, "")
         .service("tight", &one, "bulkhead: {maxConcurrent: 1}")
         .service("safe", &one, &format!("tls: {{ca: {}}}", path("mesh-config/pem/ca.pem").display()))
         .service("watched", &one, "bulkhead: {mode: observe, maxConcurrent: 1}")
+        .service("bytes", &[echo.addr()], "protocol: opaque\nlisten: 127.0.0.1:0")
         .start()
         .await;
     assert_eq!(proxy.get("/").await.text(), "x", "with one retry");
@@ -194,6 +196,9 @@ async fn a_proxy_prints_every_metric_of_the_table_and_no_other() {
         client.send(request("GET", "/", &[]).replace("Host: shop", &format!("Host: {host}"))).await;
         calls.push(client);
     }
+    let mut bytes = Client::connect(proxy.service("bytes")).await;
+    bytes.send("ping").await;
+    assert_eq!(bytes.read_exactly(4).await, b"ping");
     proxy.counted("outrigger_bulkhead_in_flight", &[], 3.0).await;
     let refused = proxy.call(request("GET", "/", &[]).replace("Host: shop", "Host: tight")).await;
     assert_eq!(refused.reason(), "bulkhead_full");
