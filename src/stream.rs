@@ -6,6 +6,8 @@
 
 mod alarm;
 mod buffers;
+mod pipes;
+mod splice;
 
 use std::io;
 use std::pin::Pin;
@@ -18,6 +20,7 @@ use tokio::net::TcpStream;
 
 pub use alarm::Alarm;
 pub use buffers::{give_back, take};
+pub use splice::{SPLICE_BYTES_MAX, SPLICE_BYTES_MIN, Splice, Taken};
 
 /// Bytes asked of the kernel in one read. One read takes a whole ordinary request or response;
 /// larger buffers cost memory per call in flight.
@@ -76,6 +79,11 @@ impl Stream {
             Socket::Plain(_) => false,
             Socket::Virtual(carrier) => carrier.is_unprocessed(),
         }
+    }
+
+    /// Whether bytes go over the socket as they are.
+    pub fn is_plain(&self) -> bool {
+        true
     }
 
     /// Whether the peer has ended its side.
