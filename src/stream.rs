@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 
 pub use alarm::Alarm;
 pub use buffers::{give_back, take};
-pub use splice::{SPLICE_BYTES_MAX, SPLICE_BYTES_MIN, Splice, Taken};
+pub use splice::{SPLICE_BYTES_MIN, Splice, Taken};
 
 /// Bytes asked of the kernel in one read. One read takes a whole ordinary request or response;
 /// larger buffers cost memory per call in flight.
@@ -83,7 +83,12 @@ impl Stream {
 
     /// Whether bytes go over the socket as they are.
     pub fn is_plain(&self) -> bool {
-        true
+        self.plain().is_some()
+    }
+
+    /// The socket, if bytes go over it as they are.
+    fn plain(&self) -> Option<&TcpStream> {
+        if let Socket::Plain(socket) = &self.socket { Some(socket) } else { None }
     }
 
     /// Whether the peer has ended its side.

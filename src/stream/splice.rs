@@ -17,7 +17,7 @@ use super::Stream;
 use super::pipes::{self, Pipe};
 
 /// Most bytes in the kernel between two sockets: what one take may ask for.
-pub const SPLICE_BYTES_MAX: usize = 256 * 1024;
+const SPLICE_BYTES_MAX: usize = 256 * 1024;
 
 /// Bytes left of a body from which splicing pays.
 pub const SPLICE_BYTES_MIN: u64 = 32 * 1024;
@@ -44,7 +44,7 @@ pub enum Taken {
 impl Splice {
     /// Whether bytes of `from` can go to `to` without a copy, as far as is known.
     pub fn can(from: &Stream, to: &Stream) -> bool {
-        from.is_plain() && to.is_plain() && from.input.is_empty() && pipes::are_useful()
+        from.is_plain() && to.is_plain() && pipes::are_useful()
     }
 
     /// Bytes taken and not yet given.
@@ -64,15 +64,16 @@ impl Splice {
         max: u64,
     ) -> Poll<io::Result<Taken>> {
         debug_assert!(self.pipe.is_none() && from.input.is_empty(), "bytes would change their order");
+        from.rest();
         if from.ended {
             return Poll::Ready(Ok(Taken::End));
         }
         let max = usize::try_from(max).unwrap_or(SPLICE_BYTES_MAX).min(SPLICE_BYTES_MAX);
         loop {
-            ready!(from.socket().poll_read_ready(cx))?;
+            let Some(socket) = from.plain() else { return Poll::Ready(Ok(Taken::Nothing)) };
+            ready!(socket.poll_read_ready(cx))?;
             let Some(mut pipe) = Pipe::take() else { return Poll::Ready(Ok(Taken::Nothing)) };
-            let taken = from.socket().try_io(Interest::READABLE, || splice(from.socket(), &pipe.write, max));
-            match taken {
+            match socket.try_io(Interest::READABLE, || splice(socket, &pipe.write, max)) {
                 Ok(0) => {
                     pipe.give_back();
                     from.ended = true;
@@ -108,8 +109,8 @@ impl Splice {
         to: &Stream,
         out: &mut BytesMut,
     ) -> Poll<io::Result<usize>> {
-        let Some(pipe) = &mut self.pipe else { return Poll::Ready(Ok(0)) };
-        let (socket, held) = (to.socket(), pipe.held);
+        let (Some(pipe), Some(socket)) = (&mut self.pipe, to.plain()) else { return Poll::Ready(Ok(0)) };
+        let held = pipe.held;
         loop {
             ready!(socket.poll_write_ready(cx))?;
             let mut given = 0;
