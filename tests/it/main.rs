@@ -31,4 +31,5 @@ mod retries;
 mod retries_limits;
 mod road;
 mod routing;
+mod splice;
 mod timeouts;
