@@ -16,11 +16,13 @@ use tokio::io::Interest;
 use super::Stream;
 use super::pipes::{self, Pipe};
 
-/// Most bytes in the kernel between two sockets: what one take may ask for.
+/// Most bytes in the kernel between two sockets: what one take may ask for. Bodies of 1 MiB over
+/// loopback cost 2.3 times as much CPU with 64 KiB, and no less with 1 MiB.
 const SPLICE_BYTES_MAX: usize = 256 * 1024;
 
-/// Bytes left of a body from which splicing pays.
-pub const SPLICE_BYTES_MIN: u64 = 32 * 1024;
+/// Bytes left of a body from which splicing pays. CPU time of a call over loopback, as a ratio to
+/// copying: 1.2 with 8 KiB left, 0.7 to 1.0 with 16 KiB, 0.68 with 32 KiB, 0.44 with 112 KiB, 0.17 with 1 MiB.
+pub const SPLICE_BYTES_MIN: u64 = 16 * 1024;
 
 /// Bytes on their way from one socket to another, in the kernel.
 #[derive(Debug, Default)]

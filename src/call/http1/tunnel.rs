@@ -24,7 +24,8 @@ use super::super::retry::Next;
 use super::super::{Call, Ended, Flow};
 use super::{Client, Http1, Http1Reply, Request};
 
-/// One read of a tunnel that gives as much tells that bytes come in bulk.
+/// A read of a tunnel that gives as much tells that bytes come in bulk: the next ones are not copied.
+/// As a ratio to copying always, exchanges of 16 KiB then cost as much CPU, of 32 KiB 0.7, of 128 KiB 0.45.
 const BULK_BYTES_MIN: usize = READ_BYTES / 2;
 
 /// How a tunnel begins.
