@@ -6,6 +6,8 @@
 
 mod alarm;
 mod buffers;
+mod pipes;
+mod splice;
 mod tls;
 
 use std::io;
@@ -23,6 +25,7 @@ use tls::Tls;
 
 pub use alarm::Alarm;
 pub use buffers::{give_back, take};
+pub use splice::{SPLICE_BYTES_MIN, Splice, Taken};
 
 /// Bytes asked of the kernel in one read. One read takes a whole ordinary request or response;
 /// larger buffers cost memory per call in flight.
@@ -105,6 +108,16 @@ impl Stream {
             Socket::Tls(tls) => tls.is_refused(),
             Socket::Plain(_) | Socket::Virtual(_) => false,
         }
+    }
+
+    /// Whether bytes go over the socket as they are.
+    pub fn is_plain(&self) -> bool {
+        self.plain().is_some()
+    }
+
+    /// The socket, if bytes go over it as they are.
+    fn plain(&self) -> Option<&TcpStream> {
+        if let Socket::Plain(socket) = &self.socket { Some(socket) } else { None }
     }
 
     /// Whether the peer has ended its side.

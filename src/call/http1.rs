@@ -4,6 +4,7 @@
 //! a reply of ours. Heads are ranges into read buffers, and bodies are written straight from them.
 
 mod client;
+mod direct;
 mod download;
 mod exchange;
 mod first;

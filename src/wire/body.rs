@@ -81,6 +81,14 @@ impl BodyDecoder {
         }
     }
 
+    /// Bytes left of a body whose length is known.
+    pub const fn left(&self) -> Option<u64> {
+        match self {
+            Self::Length(left) => Some(*left),
+            Self::Done | Self::Chunked(_) | Self::UntilClose => None,
+        }
+    }
+
     /// Takes note that `count` bytes of plain content were moved.
     pub fn took_plain(&mut self, count: usize) {
         if let Self::Length(left) = self {

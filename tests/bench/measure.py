@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 
 LOAD_CPU, PROXY_CPU = 0, 1
@@ -96,16 +97,40 @@ def wrk(seconds, connections, *more):
             "p99": milliseconds(re.search(r"\s99%\s+(\S+)", text)[1]), "errors": errors}
 
 
+def h2load(seconds, connections, streams):
+    """One run of h2load from the load CPU, as the same figures."""
+    with tempfile.NamedTemporaryFile() as log:
+        command = ["taskset", "-c", str(LOAD_CPU), "h2load", "-t1", f"-c{connections}", f"-m{streams}",
+                   "-D", str(seconds), "--log-file", log.name, "--connect-to", f"127.0.0.1:{PROXY}",
+                   "http://payment-service/"]
+        text = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=True).stdout
+        rows = [line.split() for line in open(log.name)]
+    took = sorted(int(row[2]) / 1000 for row in rows) or [0]
+    good = sum(row[1] == "200" for row in rows)
+    lost = int(re.search(r"(\d+) failed", text)[1]) + int(re.search(r"(\d+) errored", text)[1])
+    return {"requests": good, "rps": good / seconds, "p50": took[len(took) // 2],
+            "p99": took[len(took) * 99 // 100], "errors": len(rows) - good + lost}
+
+
 def milliseconds(text):
     number, unit = NUMBER.fullmatch(text).groups()
     return float(number) * MILLISECONDS[unit]
 
 
 def loaded(pid, seconds, connections, *more):
-    """The same after a second of warm-up, with the proxy's CPU microseconds per request."""
-    wrk(1, connections, *more)
+    """Load by wrk after a second of warm-up, with the proxy's CPU microseconds per request."""
+    return warmed(pid, seconds, lambda time: wrk(time, connections, *more))
+
+
+def loaded_http2(pid, seconds, connections, streams):
+    """The same by h2load."""
+    return warmed(pid, seconds, lambda time: h2load(time, connections, streams))
+
+
+def warmed(pid, seconds, load):
+    load(1)
     before = cpu_seconds(pid)
-    figures = wrk(seconds, connections, *more)
+    figures = load(seconds)
     figures["cpu_us"] = (cpu_seconds(pid) - before) / max(figures["requests"], 1) * 1e6
     figures["memory_mib"] = memory_kib(pid) / 1024
     return figures

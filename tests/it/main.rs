@@ -33,6 +33,7 @@ mod retries;
 mod retries_limits;
 mod road;
 mod routing;
+mod splice;
 mod timeouts;
 mod tls;
 mod tls_faults;

@@ -4,6 +4,7 @@
 //! application takes. The verdict falls when the answer is whole, before its last byte goes on, so
 //! that whoever has read a reply also sees what it did to the breaker and the bulkhead.
 
+use std::io;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::error::Fault;
 use crate::policy::{Ending, Verdict, verdict};
-use crate::stream::BODY_READ_BYTES;
+use crate::stream::{BODY_READ_BYTES, Taken};
 use crate::telemetry::{Gauge, Outcome, RetryDecision};
 use crate::upstream::Connection;
 use crate::wire::{BodyDecoder, BodyEncoder, ClientSide, Moved, client_response, transcode};
@@ -20,8 +21,9 @@ use crate::wire::{BodyDecoder, BodyEncoder, ClientSide, Moved, client_response, 
 use super::super::attempt::Answer;
 use super::super::hold::{Hold, fail_late};
 use super::super::{Call, Ended, Flow};
+use super::direct::Direct;
 use super::upload::SendError;
-use super::{Http1, Http1Reply};
+use super::{Client, Http1, Http1Reply};
 
 /// Most bytes of a body on their way to the application at once.
 const OUT_BYTES_MAX: usize = 64 * 1024;
@@ -32,6 +34,8 @@ struct Download<'a> {
     hold: Hold<'a>,
     decoder: BodyDecoder,
     encoder: BodyEncoder,
+    /// Body that passes through without being copied; goes out after `client.out`.
+    direct: Direct,
     status: u16,
     slow: bool,
     /// The application learns the body's end from the end of the connection.
@@ -80,6 +84,7 @@ impl<'p> Call<'p, Http1<'_>> {
             hold,
             decoder: BodyDecoder::new(head.framing),
             encoder,
+            direct: Direct::default(),
             status: head.status,
             slow,
             ends_with_connection: !body_ends,
@@ -133,10 +138,7 @@ impl<'p> Call<'p, Http1<'_>> {
                 let _ = self.side.client.poll_flush(cx);
                 return Poll::Ready(Err(Cut::Service(fault)));
             }
-            let before = self.side.client.out.len();
-            let flushed = self.side.client.poll_flush(cx);
-            download.moved += (before - self.side.client.out.len()) as u64;
-            match flushed {
+            match self.poll_write(cx, download) {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Cut::Client)),
                 Poll::Ready(Ok(())) if download.decoder.is_done() => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(())) if service.is_ready() => continue,
@@ -158,7 +160,10 @@ impl<'p> Call<'p, Http1<'_>> {
     fn poll_body(&mut self, cx: &mut Context<'_>, download: &mut Download<'p>) -> Poll<Result<(), Fault>> {
         while !download.decoder.is_done() {
             let Some(connection) = &mut download.connection else { return Poll::Ready(Ok(())) };
-            let Download { decoder, encoder, .. } = download;
+            let Download { decoder, encoder, direct, .. } = download;
+            if direct.splice.held() > 0 {
+                return Poll::Ready(Ok(()));
+            }
             let out = &mut self.side.client.out;
             let moved = transcode(decoder, *encoder, &mut connection.stream.input, out, OUT_BYTES_MAX)
                 .map_err(|_| Fault::ProtocolError)?;
@@ -167,6 +172,12 @@ impl<'p> Call<'p, Http1<'_>> {
                 Moved::Full => return Poll::Ready(Ok(())),
                 Moved::NeedMore if !out.is_empty() => return Poll::Ready(Ok(())),
                 Moved::NeedMore => {}
+            }
+            let (service, client) = (&mut connection.stream, &self.side.client.stream);
+            match ready!(direct.poll_take(cx, service, client, decoder)) {
+                Ok(Taken::Bytes(_)) => continue,
+                Ok(Taken::Nothing) => {}
+                Ok(Taken::End) | Err(_) => return Poll::Ready(Err(Fault::ResetMidResponse)),
             }
             match ready!(connection.stream.poll_fill(cx, BODY_READ_BYTES)) {
                 Ok(read) if read > 0 => {}
@@ -179,6 +190,21 @@ impl<'p> Call<'p, Http1<'_>> {
         }
         self.settle(download);
         Poll::Ready(Ok(()))
+    }
+
+    /// Writes all that the application has to get so far.
+    fn poll_write(&mut self, cx: &mut Context<'_>, download: &mut Download<'p>) -> Poll<io::Result<()>> {
+        loop {
+            let before = self.side.client.out.len();
+            let flushed = self.side.client.poll_flush(cx);
+            download.moved += (before - self.side.client.out.len()) as u64;
+            ready!(flushed)?;
+            if download.direct.splice.held() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            let Client { stream, out, .. } = &mut *self.side.client;
+            download.moved += ready!(download.direct.splice.poll_give(cx, stream, out))? as u64;
+        }
     }
 
     /// The answer is whole: verdict, bulkhead, connection; then its last bytes may go.
@@ -241,7 +267,7 @@ impl<'p> Call<'p, Http1<'_>> {
         let soonest = [idle_end, download.end].into_iter().flatten().min();
         ready!(self.side.client.alarm.poll(cx, soonest));
         // An application that does not read is no fault of the service.
-        let stuck_client = !self.side.client.out.is_empty();
+        let stuck_client = !self.side.client.out.is_empty() || download.direct.splice.held() > 0;
         Poll::Ready(Err(if stuck_client { Cut::Client } else { Cut::Service(Fault::IdleTimeout) }))
     }
 }

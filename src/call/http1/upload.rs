@@ -11,9 +11,11 @@ use bytes::{Buf, BytesMut};
 
 use crate::head::Framing;
 use crate::mesh::ReplayShare;
-use crate::stream::{BODY_READ_BYTES, Stream};
+use crate::stream::{BODY_READ_BYTES, Stream, Taken};
 use crate::wire::bridge::carries;
 use crate::wire::{BodyDecoder, BodyEncoder, BodyError, Moved, TraceParent, transcode};
+
+use super::direct::Direct;
 
 /// Most bytes on their way at once, once a body is no longer kept.
 const OUT_BYTES_MAX: usize = 64 * 1024;
@@ -32,6 +34,8 @@ pub struct Upload {
     trace_at: usize,
     decoder: BodyDecoder,
     encoder: BodyEncoder,
+    /// Body that passes through without being copied; goes out after `out`.
+    direct: Direct,
     /// Everything from the first byte on is in `out`.
     kept: bool,
     keep_max: usize,
@@ -76,6 +80,7 @@ impl Upload {
             trace_at,
             decoder: BodyDecoder::new(framing),
             encoder,
+            direct: Direct::default(),
             kept: true,
             keep_max,
             share,
@@ -92,7 +97,7 @@ impl Upload {
 
     /// Whether all of it was written to the service.
     pub fn is_sent(&self) -> bool {
-        self.is_read() && self.sent == self.out.len()
+        self.is_read() && self.nothing_waits()
     }
 
     /// Whether it can be sent from its first byte.
@@ -117,7 +122,12 @@ impl Upload {
 
     /// Whether it is the application that keeps it waiting.
     pub fn awaits_client(&self) -> bool {
-        !self.is_read() && self.sent == self.out.len()
+        !self.is_read() && self.nothing_waits()
+    }
+
+    /// Whether all that came in was written.
+    fn nothing_waits(&self) -> bool {
+        self.sent == self.out.len() && self.direct.splice.held() == 0
     }
 
     /// Whether HTTP/2 can carry its path.
@@ -162,6 +172,11 @@ impl Upload {
                 }
                 continue;
             }
+            if self.direct.splice.held() > 0 {
+                let given = self.direct.splice.poll_give(cx, service, &mut self.out);
+                self.written += std::task::ready!(given).map_err(|_| SendError::Upstream)? as u64;
+                continue;
+            }
             match moved {
                 Moved::End => return Poll::Ready(Ok(())),
                 Moved::Full => continue,
@@ -170,6 +185,13 @@ impl Upload {
             if !self.kept && self.decoder.plain(client.input.len()) > 0 {
                 std::task::ready!(self.poll_straight(cx, client, service))?;
                 continue;
+            }
+            if !self.kept {
+                match std::task::ready!(self.direct.poll_take(cx, client, service, &mut self.decoder)) {
+                    Ok(Taken::Bytes(_)) => continue,
+                    Ok(Taken::Nothing) => {}
+                    Ok(Taken::End) | Err(_) => return Poll::Ready(Err(SendError::ClientGone)),
+                }
             }
             match client.poll_fill(cx, BODY_READ_BYTES) {
                 Poll::Pending => return Poll::Pending,

@@ -283,6 +283,13 @@ impl Outrigger {
         line.trim_end_matches(" kB").trim().parse().expect("a number of kB")
     }
 
+    /// Pipes the process has open, two descriptors each.
+    pub(crate) fn pipe_ends(&self) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("the process lives");
+        let links = open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        links.filter(|link| link.to_string_lossy().starts_with("pipe:")).count()
+    }
+
     fn proc_status(&self, key: &str) -> Option<String> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         status.lines().find_map(|line| line.strip_prefix(key)).map(|value| value.trim().to_owned())
