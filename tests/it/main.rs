@@ -8,9 +8,12 @@
 mod support;
 
 mod harness;
+mod harness_h2;
 
 mod architecture;
 mod breaker;
+mod bridges;
+mod bridges_back;
 mod bulkhead;
 mod cancel;
 mod chaos;
@@ -24,8 +27,19 @@ mod docs;
 mod exhaustion;
 mod faults;
 mod force;
+mod grpc;
+mod grpc_retries;
 mod hostile;
 mod hostile_response;
+mod http2;
+mod http2_corners;
+mod http2_floods;
+mod http2_flow;
+mod http2_heads;
+mod http2_hostile;
+mod http2_life;
+mod http2_policies;
+mod http2_service;
 mod life;
 mod observe;
 mod opaque;

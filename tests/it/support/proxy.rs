@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{BOUND, Client, Metrics, Received, binary, eventually, get};
+use super::{BOUND, Client, H2Client, Metrics, Received, binary, eventually, get};
 
 /// One running proxy.
 #[derive(Debug)]
@@ -134,6 +134,11 @@ impl Outrigger {
     /// A new connection of the application to the outbound port.
     pub(crate) async fn client(&self) -> Client {
         Client::connect(self.outbound()).await
+    }
+
+    /// A new HTTP/2 connection of the application to the outbound port.
+    pub(crate) async fn h2(&self) -> H2Client {
+        H2Client::connect(self.outbound()).await
     }
 
     /// One request on a connection of its own.

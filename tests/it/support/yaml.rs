@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
-use super::{Outrigger, Reply, Upstream};
+use super::h2_script::Step;
+use super::{H2Service, Outrigger, Reply, Upstream};
 
 /// A configuration text, built up. Policies are flow-style YAML lines, one key per line.
 #[derive(Debug, Clone)]
@@ -79,6 +80,25 @@ pub(crate) async fn shop_with(
     let upstream = Upstream::script(script);
     let proxy = Mesh::new().top(top).service("shop", &[upstream.addr()], policy).start().await;
     (upstream, proxy)
+}
+
+/// An HTTP/2 service `shop` that follows `script`, and a proxy with `policy` for it.
+pub(crate) async fn h2_shop(
+    policy: &str,
+    script: impl IntoIterator<Item = Vec<Step>>,
+) -> (H2Service, Outrigger) {
+    h2_shop_with("", policy, script).await
+}
+
+/// The same with lines at the top level.
+pub(crate) async fn h2_shop_with(
+    top: &str,
+    policy: &str,
+    script: impl IntoIterator<Item = Vec<Step>>,
+) -> (H2Service, Outrigger) {
+    let service = H2Service::script(script);
+    let proxy = Mesh::new().top(top).service("shop", &[service.addr()], policy).start().await;
+    (service, proxy)
 }
 
 /// `GET path` for `shop`.
