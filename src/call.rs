@@ -27,7 +27,7 @@ use crate::telemetry::{CallRecord, Line, Outcome};
 pub use http1::{
     Begin, Client, OPENING_WAIT_MAX, Request, Tunnelled, Upload, refuse, refuse_raw, run, tunnel,
 };
-pub use http2::{Http2Request, refuse_http2, run_http2};
+pub use http2::{Http2Request, Ran, refuse_http2, run_http2};
 
 use attempt::Failed;
 use retry::Next;

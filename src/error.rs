@@ -76,6 +76,10 @@ pub enum Sent {
     Yes,
 }
 
+/// The statuses of gRPC that say what a 5xx says, as a mask of codes: UNKNOWN, DEADLINE_EXCEEDED,
+/// INTERNAL, UNAVAILABLE and DATA_LOSS. The others are answers.
+pub const GRPC_FAILURES: u32 = 1 << 2 | 1 << 4 | 1 << 13 | 1 << 14 | 1 << 15;
+
 /// Number of faults; indexes of per-fault counters are below it.
 pub const FAULTS: usize = Fault::ALL.len();
 

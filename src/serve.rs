@@ -5,6 +5,7 @@
 
 mod admit;
 mod admit_http2;
+mod churn;
 mod detect;
 mod http1;
 mod http2;

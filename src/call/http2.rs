@@ -28,7 +28,7 @@ use crate::head::RequestHead;
 use crate::mesh::{Local, Plan, ReplayShare};
 use crate::policy::{Ending, Failure, parse_retry_after};
 use crate::stream::{Alarm, Stream};
-use crate::telemetry::Gauge;
+use crate::telemetry::{Gauge, Outcome};
 use crate::upstream::http2::Lease;
 use crate::wire::grpc;
 
@@ -38,6 +38,7 @@ use super::dial::Dialled;
 use super::side::{OVERLOAD_SIGNALS, Reply, Side, Wish};
 use super::{Call, Ended, Flow};
 
+pub(super) use refuse::grpc_reply;
 pub use refuse::refuse_http2;
 
 use upload::Upload;
@@ -61,6 +62,18 @@ pub struct Http2Request {
     pub respond: SendResponse<Bytes>,
     /// When its head was whole.
     pub started: Instant,
+}
+
+/// What became of a call.
+#[derive(Debug)]
+pub enum Ran {
+    /// It has its reply and its record.
+    Over {
+        /// The application gave it up.
+        cancelled: bool,
+    },
+    /// Neither yet: the service speaks HTTP/1, and so does this stream, with the same request on it.
+    SpeaksHttp1(Stream),
 }
 
 /// One stream of the application.
@@ -95,28 +108,28 @@ pub(super) struct Http2Reply {
 
 /// Runs one call to its end: exactly one reply, exactly one record. But for one whose service turned
 /// out to speak HTTP/1: that comes back, as an application of HTTP/1 that makes this one request.
-pub async fn run_http2(local: &Local, request: Http2Request) -> Option<Stream> {
+pub async fn run_http2(local: &Local, request: Http2Request) -> Ran {
     let Http2Request { plan, head, parts, body, respond, started } = request;
     let speaks = plan.service.speaks();
     let side = Http2::new(&plan, parts, body, respond, started);
     if speaks == Some(Alpn::Http11) {
-        return Some(side.into_http1());
+        return Ran::SpeaksHttp1(side.into_http1());
     }
     let mut call = Call::new(local, &plan, head, started, side);
     call.begin();
     let (outcome, ended) = call.whole().await;
     if call.side.wants_http1 {
         call.record.forget();
-        return Some(call.side.into_http1());
+        return Ran::SpeaksHttp1(call.side.into_http1());
     }
     std::mem::take(&mut call.side.alarm).give_back();
     call.record(outcome, ended);
-    None
+    Ran::Over { cancelled: outcome == Outcome::Fault(Fault::ClientCancelled) }
 }
 
 impl Call<'_, Http2> {
     /// The call, from its first attempt to its reply.
-    async fn whole(&mut self) -> (crate::telemetry::Outcome, Instant) {
+    async fn whole(&mut self) -> (Outcome, Instant) {
         let absorbed = std::future::poll_fn(|cx| Poll::Ready(self.side.upload.absorb(cx))).await;
         if absorbed.is_err() {
             let (outcome, _, ended) = self.cancelled();

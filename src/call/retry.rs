@@ -115,6 +115,10 @@ fn failure_of(failed: &Failed) -> Option<Failure> {
             Sent::Maybe | Sent::Yes => Failure::NoResponse,
         });
     }
+    if failed.fault == Fault::ProtocolError && failed.sent == Sent::No {
+        // It spoke something else before it was asked anything.
+        return Some(Failure::NeverSent);
+    }
     // Asked about all the same, so that the "no" is counted.
     matches!(failed.fault, Fault::ProtocolError | Fault::IdleTimeout).then_some(Failure::Other)
 }

@@ -26,9 +26,8 @@ const NAMES: [&str; 17] = [
     "unauthenticated",
 ];
 
-/// What `5xx` means for gRPC: UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE and DATA_LOSS say that
-/// the service failed; the others are answers.
-pub(super) const FAILURES: u32 = 1 << 2 | 1 << 4 | 1 << 13 | 1 << 14 | 1 << 15;
+/// What `5xx` means for gRPC.
+pub(super) use crate::error::GRPC_FAILURES as FAILURES;
 
 /// The code that `text` names, prefix and all. `None` for OK and for what is no code.
 pub(super) fn parse(text: &str) -> Option<u32> {

@@ -8,7 +8,8 @@ use h2::RecvStream;
 use h2::ext::Protocol;
 use h2::server::SendResponse;
 use http::request::Parts;
-use http::{HeaderMap, Method as HttpMethod, Request, header};
+use http::uri::{Authority, Scheme};
+use http::{HeaderMap, Method as HttpMethod, Request, Uri, header};
 use tokio::time::Instant;
 
 use crate::call::{Http2Request, refuse_http2};
@@ -41,6 +42,7 @@ pub(super) fn admit(
         }
     };
     let head = request_head(local, &parts, &plan);
+    name_authority(&mut parts);
     // It is meant for us, the proxy (RFC 9110 section 11.7.1).
     parts.headers.remove(header::PROXY_AUTHORIZATION);
     Some(Http2Request { plan, head, parts, body, respond, started })
@@ -99,6 +101,19 @@ fn authority(parts: &Parts) -> Result<&[u8], (Fault, String)> {
         }
         (Some(named), _) => Ok(named),
         (None, host) => Ok(host.unwrap_or_default()),
+    }
+}
+
+/// A `Host` without `:authority` becomes one (RFC 9113 section 8.3.1).
+fn name_authority(parts: &mut Parts) {
+    if parts.uri.authority().is_none()
+        && let Some(host) = parts.headers.remove(header::HOST)
+        && let Ok(authority) = Authority::try_from(host.as_bytes())
+    {
+        let mut named = std::mem::take(&mut parts.uri).into_parts();
+        named.scheme.get_or_insert(Scheme::HTTP);
+        named.authority = Some(authority);
+        parts.uri = Uri::from_parts(named).unwrap_or_default();
     }
 }
 

@@ -7,26 +7,24 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::RecvStream;
 use h2::server::{Builder, SendResponse};
+use h2::{Reason, RecvStream};
 use http::Request;
 use tokio::time::timeout;
 
 use crate::mesh::Local;
 use crate::stream::Stream;
-use crate::upstream::http2::{HEADER_LIST_BYTES_MAX, SEND_BUFFER_BYTES, SMALL_FRAMES_BYTES};
+use crate::upstream::http2::{
+    CONNECTION_WINDOW_BYTES, HEADER_LIST_BYTES_MAX, SEND_BUFFER_BYTES, SMALL_FRAMES_BYTES,
+    STREAM_WINDOW_BYTES,
+};
 
 use super::admit_http2::admit;
+use super::churn::Churn;
 use super::{Door, runners};
 
 /// Most requests of one connection at once.
 const STREAMS_MAX: u32 = 1024;
-
-/// Bytes of one request's body that may wait for a service that reads slowly.
-const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
-
-/// The same for all requests of one connection.
-const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
 /// Longest time for the settings of an application to come.
 const SETTINGS_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -43,18 +41,28 @@ pub(super) async fn serve(local: &Rc<Local>, stream: Stream, door: &Door) {
         return;
     };
     let mut told = std::pin::pin!(local.closed.notified());
-    let mut closing = false;
+    let (mut listens, mut closing) = (false, false);
+    let churn = Rc::<Churn>::default();
     loop {
         let arrival = std::future::poll_fn(|cx| {
-            if !closing && (told.as_mut().poll(cx).is_ready() || local.closing.get()) {
+            if !listens {
+                // Once is enough, since a connection stays on its task. It would cost a lock per call.
+                listens = true;
+                let _ = told.as_mut().poll(cx);
+                churn.wakes(cx.waker());
+            }
+            if !closing && local.closing.get() {
                 closing = true;
                 connection.graceful_shutdown();
+            }
+            if churn.is_too_much() {
+                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             }
             connection.poll_accept(cx)
         })
         .await;
         match arrival {
-            Some(Ok((request, respond))) => start(local, door, request, respond),
+            Some(Ok((request, respond))) => start(local, door, &churn, request, respond),
             // The streams that were on it have learned of it already.
             Some(Err(_)) | None => return,
         }
@@ -77,7 +85,13 @@ fn builder() -> Builder {
 }
 
 /// Runs one call beside the others.
-fn start(local: &Rc<Local>, door: &Door, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+fn start(
+    local: &Rc<Local>,
+    door: &Door,
+    churn: &Rc<Churn>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
     let Some(request) = admit(local, door, request, respond) else { return };
-    runners::run(local, request);
+    runners::run(local, request, churn);
 }

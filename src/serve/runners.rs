@@ -9,11 +9,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use crate::call::{Client, Http2Request, run_http2};
+use crate::call::{Client, Http2Request, Ran, run_http2};
 use crate::mesh::Local;
 use crate::stream::Stream;
 use crate::telemetry::{add_one, take_one};
 
+use super::churn::Churn;
 use super::wait::Closed;
 use super::{Door, http1};
 
@@ -27,13 +28,13 @@ thread_local! {
 /// A task that runs calls.
 struct Runner {
     local: Rc<Local>,
-    next: RefCell<Option<Http2Request>>,
+    next: RefCell<Option<(Http2Request, Rc<Churn>)>>,
     waker: RefCell<Option<Waker>>,
 }
 
 /// Runs a call in a task that waits for one, or in a new one.
-pub(super) fn run(local: &Rc<Local>, request: Http2Request) {
-    let next = RefCell::new(Some(request));
+pub(super) fn run(local: &Rc<Local>, request: Http2Request, churn: &Rc<Churn>) {
+    let next = RefCell::new(Some((request, Rc::clone(churn))));
     match IDLE.with_borrow_mut(Vec::pop) {
         Some(runner) => {
             runner.next.swap(&next);
@@ -54,7 +55,7 @@ impl Runner {
     /// Runs calls until there are enough who wait for one.
     async fn run(self: Rc<Self>) {
         loop {
-            let request = std::future::poll_fn(|cx| match self.next.take() {
+            let (request, churn) = std::future::poll_fn(|cx| match self.next.take() {
                 Some(request) => Poll::Ready(request),
                 None => {
                     *self.waker.borrow_mut() = Some(cx.waker().clone());
@@ -63,12 +64,13 @@ impl Runner {
             })
             .await;
             let counted = InFlight::enter(&self.local);
+            let started = request.started;
             let service = Arc::clone(&request.plan.service.state.name);
-            if let Some(stream) = run_http2(&self.local, request).await {
-                drop(counted);
-                Box::pin(self.over_http1(stream, service)).await;
-            } else {
-                drop(counted);
+            let ran = run_http2(&self.local, request).await;
+            drop(counted);
+            match ran {
+                Ran::Over { cancelled } => churn.note(cancelled, started),
+                Ran::SpeaksHttp1(stream) => Box::pin(self.over_http1(stream, service)).await,
             }
             let waits = IDLE.with_borrow_mut(|idle| {
                 let room = idle.len() < IDLE_MAX;

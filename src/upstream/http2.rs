@@ -21,12 +21,12 @@ use crate::error::Fault;
 use crate::stream::{Alarm, Stream};
 use crate::telemetry::Gauge;
 
-/// Bytes of one answer that may wait for an application that reads slowly.
-pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// Bytes of one message that may wait for a side that reads slowly.
+pub const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 
-/// Bytes of all answers on one connection that may wait: slow readers of 32 streams do not stop
-/// the others.
-pub const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+/// The same for a whole connection: what a thousand streams may hold, so that slow readers of some
+/// never stop the others. How many streams there are is bounded by the bulkhead.
+pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * STREAM_WINDOW_BYTES;
 
 /// Bytes of one message that wait to be written, past what the peer's window allows.
 pub const SEND_BUFFER_BYTES: usize = 64 * 1024;

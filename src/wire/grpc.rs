@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 
+use crate::error::GRPC_FAILURES;
+
 /// `UNKNOWN`: what a status that is missing or can't be read means.
 pub const UNKNOWN: u32 = 2;
 
@@ -62,6 +64,13 @@ pub fn timeout_value(left: Duration) -> HeaderValue {
 pub fn status(fields: &HeaderMap) -> Option<u32> {
     let value = fields.get("grpc-status")?;
     Some(value.to_str().ok().and_then(|text| text.parse().ok()).unwrap_or(UNKNOWN))
+}
+
+/// Whether a status says what a 5xx says. One that nobody knows is UNKNOWN.
+pub fn is_failure(code: u32) -> bool {
+    /// The highest code of the specification: UNAUTHENTICATED.
+    const KNOWN_MAX: u32 = 16;
+    code > KNOWN_MAX || GRPC_FAILURES & 1 << code != 0
 }
 
 /// `grpc-retry-pushback-ms` (gRPC proposal A6): `Some(Some(wait))` prescribes the wait,

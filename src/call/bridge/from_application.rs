@@ -9,18 +9,22 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use h2::Reason;
 use h2::server::SendResponse;
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, Method, Response, Uri, header};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::error::Fault;
 use crate::head::{self, Framing};
 use crate::stream::{Stream, Virtual};
-use crate::wire::{bridge, parse_response};
+use crate::wire::{bridge, grpc, parse_response};
 
+use super::super::http2::grpc_reply;
 use super::{Body, Incoming, Outgoing, broken, hand_out, reset};
 
 /// One request of an application that speaks HTTP/2.
 #[derive(Debug)]
 struct FromApplication {
+    /// It is a gRPC call, and wants replies of ours as such.
+    grpc: bool,
     method: head::Method,
     respond: SendResponse<Bytes>,
     incoming: Incoming,
@@ -49,8 +53,22 @@ pub(in crate::call) fn from_application(
         bridge::write_end(framing, body.trailers.as_ref(), &mut out);
         incoming.ended = true;
     }
-    let (method, head) = (kind(method), BytesMut::new());
-    Stream::virtual_over(Box::new(FromApplication { method, respond, incoming, out, head, outgoing: None }))
+    let content_type = fields.get(header::CONTENT_TYPE);
+    Stream::virtual_over(Box::new(FromApplication {
+        grpc: content_type.is_some_and(|value| grpc::is_grpc(value.as_bytes())),
+        method: kind(method),
+        respond,
+        incoming,
+        out,
+        head: BytesMut::new(),
+        outgoing: None,
+    }))
+}
+
+/// The fault of a reply of ours; a service's own sidecar speaks under another name by now.
+fn own_fault(response: &Response<()>) -> Option<Fault> {
+    let reason = response.headers().get("outrigger-reason")?;
+    Fault::ALL.into_iter().find(|fault| reason == fault.reason())
 }
 
 /// What decides whether an answer has a body.
@@ -79,6 +97,14 @@ impl FromApplication {
                 let _ = self.respond.send_informational(response);
                 continue;
             }
+            if let Some(fault) = own_fault(&response).filter(|_| self.grpc) {
+                let reply = grpc_reply(fault, fault.reason());
+                let to = self.respond.send_response(reply, true).map_err(|_| reset())?;
+                let mut outgoing = Outgoing::new(Framing::None, to);
+                outgoing.ended = true;
+                self.outgoing = Some(outgoing);
+                return Ok(());
+            }
             let ends = matches!(parsed.framing, Framing::None | Framing::Length(0));
             let to = self.respond.send_response(response, ends).map_err(|_| reset())?;
             let mut outgoing = Outgoing::new(parsed.framing, to);
@@ -93,9 +119,28 @@ impl FromApplication {
     /// Ready when the application has gone, or has its whole answer.
     fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.outgoing {
-            Some(outgoing) if outgoing.ended => Poll::Ready(Ok(())),
-            Some(outgoing) => outgoing.to.poll_reset(cx).map(|_| Err(reset())),
+            Some(outgoing) => {
+                // Nobody writes any more, and what was written may still wait for the window.
+                if let Poll::Ready(Err(error)) = outgoing.poll_drain(cx) {
+                    return Poll::Ready(Err(error));
+                }
+                if outgoing.ended {
+                    return Poll::Ready(Ok(()));
+                }
+                outgoing.to.poll_reset(cx).map(|_| Err(reset()))
+            }
             None => self.respond.poll_reset(cx).map(|_| Err(reset())),
+        }
+    }
+}
+
+impl Drop for FromApplication {
+    /// An answer that is given up before its end is a cut one.
+    fn drop(&mut self) {
+        if let Some(outgoing) = &mut self.outgoing
+            && !outgoing.ended
+        {
+            outgoing.to.send_reset(Reason::INTERNAL_ERROR);
         }
     }
 }

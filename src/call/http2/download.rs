@@ -330,7 +330,7 @@ fn ending_of(status: u16, is_grpc: bool, code: Option<u32>, over: bool) -> Endin
 
 fn outcome_of(status: u16, ending: Ending) -> Outcome {
     if let Ending::Grpc(code) = ending {
-        return if code == 0 { Outcome::Success } else { Outcome::GrpcFailure };
+        return if grpc::is_failure(code) { Outcome::GrpcFailure } else { Outcome::Success };
     }
     if status >= 500 { Outcome::ServiceFailure } else { Outcome::Success }
 }

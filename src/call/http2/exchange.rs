@@ -10,11 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::time::Instant;
 
 use crate::error::{Fault, Sent};
-use crate::upstream::http2::Lease;
+use crate::upstream::http2::{HEADER_LIST_BYTES_MAX, Lease};
 use crate::wire::{TraceParent, grpc};
 
 use super::super::Call;
@@ -26,6 +26,9 @@ use super::{Http2, Http2Reply};
 /// may still be retried, a message means that it is under way.
 const FIRST_FRAME_WAIT_MAX: Duration = Duration::from_millis(10);
 
+/// Most bytes of interim answers that are passed on in one call: nobody says whether they were taken.
+const INTERIM_BYTES_MAX: usize = HEADER_LIST_BYTES_MAX as usize;
+
 /// Progress of one exchange.
 struct Exchange {
     response: ResponseFuture,
@@ -34,6 +37,8 @@ struct Exchange {
     send_failed: bool,
     /// No further interim answers will come.
     interim_over: bool,
+    /// Bytes of those that were passed on.
+    interim_bytes: usize,
     /// When this attempt must have its answer.
     give_up: Option<Instant>,
     /// The application keeps the request waiting, which is no fault of this attempt.
@@ -56,6 +61,7 @@ impl Call<'_, Http2> {
             to_service,
             send_failed: false,
             interim_over: false,
+            interim_bytes: 0,
             give_up,
             awaits_client: false,
             moved: None,
@@ -158,8 +164,11 @@ impl Call<'_, Http2> {
             match exchange.response.poll_informational(cx) {
                 Poll::Pending => return,
                 Poll::Ready(Some(Ok(interim))) => {
-                    // An application that has gone is noticed elsewhere.
-                    let _ = self.side.respond.send_informational(interim);
+                    exchange.interim_bytes += size_of(interim.headers());
+                    if exchange.interim_bytes <= INTERIM_BYTES_MAX {
+                        // An application that has gone is noticed elsewhere.
+                        let _ = self.side.respond.send_informational(interim);
+                    }
                 }
                 Poll::Ready(Some(Err(_)) | None) => exchange.interim_over = true,
             }
@@ -250,4 +259,10 @@ impl Call<'_, Http2> {
             self.deadline = [policy, self.side.callers_deadline].into_iter().flatten().min();
         }
     }
+}
+
+/// Bytes of fields as RFC 9113 section 6.5.2 counts them.
+fn size_of(fields: &HeaderMap) -> usize {
+    const OVERHEAD: usize = 32;
+    fields.iter().map(|(name, value)| name.as_str().len() + value.len() + OVERHEAD).sum()
 }

@@ -39,6 +39,15 @@ pub(super) fn cut_trailers(fault: Fault, message: &str) -> HeaderMap {
     trailers
 }
 
+/// A reply to a gRPC call that is trailers alone.
+pub(in crate::call) fn grpc_reply(fault: Fault, message: &str) -> Response<()> {
+    let mut response = Response::new(());
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    put_status(fields, fault, message);
+    response
+}
+
 fn put_status(fields: &mut HeaderMap, fault: Fault, message: &str) {
     fields.insert("grpc-status", HeaderValue::from(fault.grpc_code()));
     fields.insert("grpc-message", grpc::message_value(message));
@@ -47,14 +56,12 @@ fn put_status(fields: &mut HeaderMap, fault: Fault, message: &str) {
 
 /// An application that has gone takes nothing; it is recorded elsewhere.
 fn write(report: &Report<'_>, is_grpc: bool, without_body: bool, respond: &mut SendResponse<Bytes>) {
-    let mut response = Response::new(());
+    let mut response = if is_grpc { grpc_reply(report.fault, &report.message) } else { Response::new(()) };
     let fields = response.headers_mut();
     if let Some(seconds) = report.retry_after_seconds() {
         fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     if is_grpc {
-        fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        put_status(fields, report.fault, &report.message);
         let _ = respond.send_response(response, true);
         return;
     }
