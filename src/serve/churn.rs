@@ -33,10 +33,8 @@ impl Churn {
         self.calls.set(self.calls.get().saturating_add(1));
         if cancelled && started.elapsed() < LIFE_MIN {
             self.given_up.set(self.given_up.get() + 1);
-            if self.is_too_much() {
-                if let Some(waker) = self.waker.get() {
-                    waker.wake_by_ref();
-                }
+            if let Some(waker) = self.waker.get().filter(|_| self.is_too_much()) {
+                waker.wake_by_ref();
             }
         }
     }

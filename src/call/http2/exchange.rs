@@ -128,7 +128,9 @@ impl Call<'_, Http2> {
         if let Poll::Ready(Err(failed)) = self.poll_send(cx, exchange) {
             return Poll::Ready(Err(failed));
         }
-        self.poll_interim(cx, exchange);
+        if let Err(failed) = self.poll_interim(cx, exchange) {
+            return Poll::Ready(Err(failed));
+        }
         if let Poll::Ready(answered) = std::pin::Pin::new(&mut exchange.response).poll(cx) {
             return Poll::Ready(answered.map_err(|error| self.failed_by(&error)));
         }
@@ -159,20 +161,23 @@ impl Call<'_, Http2> {
     }
 
     /// Interim answers (RFC 9110 section 15.2) go on as they come.
-    fn poll_interim(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange) {
+    fn poll_interim(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange) -> Result<(), Failed> {
         while !exchange.interim_over {
             match exchange.response.poll_informational(cx) {
-                Poll::Pending => return,
+                Poll::Pending => return Ok(()),
                 Poll::Ready(Some(Ok(interim))) => {
                     exchange.interim_bytes += size_of(interim.headers());
-                    if exchange.interim_bytes <= INTERIM_BYTES_MAX {
-                        // An application that has gone is noticed elsewhere.
-                        let _ = self.side.respond.send_informational(interim);
+                    if exchange.interim_bytes > INTERIM_BYTES_MAX {
+                        let failed = self.failed(Fault::ProtocolError);
+                        return Err(Failed { detail: Detail::Text("too many interim answers"), ..failed });
                     }
+                    // An application that has gone is noticed elsewhere.
+                    let _ = self.side.respond.send_informational(interim);
                 }
                 Poll::Ready(Some(Err(_)) | None) => exchange.interim_over = true,
             }
         }
+        Ok(())
     }
 
     fn poll_clocks(
