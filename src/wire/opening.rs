@@ -44,6 +44,23 @@ pub fn opening(bytes: &[u8], ended: bool) -> Opening {
     if ended && told == Opening::More { Opening::Opaque } else { told }
 }
 
+/// Whether a service that begins with `bytes` may be one of HTTP/2, which need not wait for its client:
+/// the head of a SETTINGS frame (RFC 9113 sections 3.4 and 6.5). Every prefix of it may.
+pub fn opens_like_http2(bytes: &[u8]) -> bool {
+    const REST: &[u8] = b"\x04\0\0\0\0\0";
+    const ENTRY_BYTES: usize = 6;
+    // Settings are few; 16 KiB would be the longest frame, so the first byte is 0.
+    let (length, rest) = bytes.split_at(bytes.len().min(3));
+    let entries = match *length {
+        [high, middle, low] => {
+            high == 0 && usize::from(u16::from_be_bytes([middle, low])).is_multiple_of(ENTRY_BYTES)
+        }
+        [high, ..] => high == 0,
+        [] => true,
+    };
+    entries && REST.starts_with(&rest[..rest.len().min(REST.len())])
+}
+
 /// HTTP of either version. The preface of HTTP/2 is made to look like a request of HTTP/1, so both
 /// are possible until it is whole.
 fn http(bytes: &[u8]) -> Opening {

@@ -136,6 +136,28 @@ async fn a_service_that_speaks_first_is_waited_for_once() {
 }
 
 #[tokio::test]
+async fn the_settings_of_a_service_of_http2_do_not_make_it_opaque() {
+    const SETTINGS: &[u8] = b"\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0\x64";
+    for cut in [1, 3, 8, SETTINGS.len()] {
+        let (peer, proxy) = played("outbound: {listen: 127.0.0.1:0, detectTimeout: 10ms}", "").await;
+        let mut client = Client::connect(proxy.service("shop")).await;
+        let mut service = peer.accept().await;
+        service.send(&SETTINGS[..cut]).await;
+        let told = tokio::time::timeout(ms(100), client.read_exactly(1)).await;
+        assert!(
+            told.is_err(),
+            "the service's word was carried before the application had spoken, cut at {cut}"
+        );
+        service.send(&SETTINGS[cut..]).await;
+        client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+        let ours = client.read_exactly(9 + 6).await;
+        assert_ne!(ours, SETTINGS, "the proxy is the application's server, with settings of its own");
+        assert_eq!((ours[3], &ours[5..9]), (4, &b"\0\0\0\0"[..]));
+        assert_eq!(service.read_to_end().await, b"", "what was dialled in vain is closed");
+    }
+}
+
+#[tokio::test]
 async fn a_silent_application_that_turns_out_to_speak_http_gets_every_policy() {
     let (upstream, proxy) = shop("listen: 127.0.0.1:0", [Reply::Status(503), Reply::Ok("second")]).await;
     let mut client = Client::connect(proxy.service("shop")).await;

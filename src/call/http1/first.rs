@@ -4,7 +4,7 @@
 //! opaque, or what the application's first bytes say. Consumes nothing of either side.
 
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use crate::error::Fault;
 use crate::stream::{READ_BYTES, Stream};
 use crate::telemetry::Gauge;
 use crate::upstream::Connection;
-use crate::wire::{Opening, opening};
+use crate::wire::{Opening, opening, opens_like_http2};
 
 use super::super::Call;
 use super::super::attempt::Failed;
@@ -32,7 +32,7 @@ const UNREACHABLE_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Whose word came first.
 pub(super) enum First {
-    /// The service's: opaque, since no protocol that is told apart begins so.
+    /// The service's: opaque. Of the protocols told apart only HTTP/2 lets a service begin, which is waited out.
     Service,
     /// The application's; never `More`.
     Client(Opening),
@@ -93,15 +93,20 @@ impl Call<'_, Http1<'_>> {
             if let Some(Poll::Ready(word)) = service.as_deref_mut().map(|service| poll_service(cx, service)) {
                 return Poll::Ready(word);
             }
-            if client.stream.input.is_empty() {
+            let silent = client.stream.input.is_empty();
+            if silent {
                 let _ = told.as_mut().poll(cx);
                 if client.closing() {
                     return Poll::Ready(First::Nobody);
                 }
-                return client.alarm.poll(cx, idle).map(|()| First::Broken(Broken::IdleTimeout));
+                if service.as_deref().is_none_or(|service| service.input.is_empty()) {
+                    return client.alarm.poll(cx, idle).map(|()| First::Broken(Broken::IdleTimeout));
+                }
             }
             let due = *opening_due.get_or_insert_with(|| Instant::now() + OPENING_WAIT_MAX);
-            client.alarm.poll(cx, Some(due)).map(|()| First::Client(opening(&client.stream.input, true)))
+            ready!(client.alarm.poll(cx, Some(due)));
+            let told = opening(&client.stream.input, true);
+            Poll::Ready(if silent { First::Service } else { First::Client(told) })
         })
         .await
     }
@@ -127,10 +132,14 @@ fn poll_client(cx: &mut Context<'_>, client: &mut Client) -> Poll<First> {
     }
 }
 
-/// Ready when the service has spoken, or ended its side; bytes carry on from there.
+/// Ready when the service has spoken, or ended its side; bytes carry on from there. The settings of
+/// HTTP/2 tell nothing yet: what the application says decides, and until then they are held.
 fn poll_service(cx: &mut Context<'_>, service: &mut Stream) -> Poll<First> {
-    service.poll_fill(cx, READ_BYTES).map(|read| match read {
-        Ok(_) => First::Service,
-        Err(_) => First::Broken(Broken::Service),
-    })
+    loop {
+        match ready!(service.poll_fill(cx, READ_BYTES)) {
+            Ok(read) if read > 0 && opens_like_http2(&service.input) => {}
+            Ok(_) => return Poll::Ready(First::Service),
+            Err(_) => return Poll::Ready(First::Broken(Broken::Service)),
+        }
+    }
 }

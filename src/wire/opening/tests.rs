@@ -47,6 +47,23 @@ fn assert_opening(bytes: &[u8], expected: &Opening) {
 }
 
 #[test]
+fn every_prefix_of_settings_may_be_a_service_of_http2_and_greetings_are_not() {
+    let settings = b"\0\0\x12\x04\0\0\0\0\0\0\x03\0\0\0\x64\0\x04\0\0\xff\xff\0\x05\0\0\x40\0";
+    for end in 0..=settings.len() {
+        assert!(opens_like_http2(&settings[..end]), "{end}");
+    }
+    for greeting in [
+        &b"220 shop ESMTP"[..],
+        b"SSH-2.0-OpenSSH",
+        b"\x4a\0\0\0\x0a8.0.36",
+        b"\0\0\x07\x04\0\0\0\0\0",
+        b"\0\0\0\x04\x01\0\0\0\0",
+    ] {
+        assert!(!opens_like_http2(greeting), "{greeting:?}");
+    }
+}
+
+#[test]
 fn every_prefix_of_http1_is_http1_or_too_early() {
     let long = format!("GET /{} HTTP/1.1\r\n", "a".repeat(2000));
     for line in [
