@@ -150,7 +150,8 @@ impl Stream {
     }
 
     /// Reads once.
-    pub async fn fill(&mut self) -> io::Result<usize> {
+    #[cfg(test)]
+    async fn fill(&mut self) -> io::Result<usize> {
         std::future::poll_fn(|cx| self.poll_fill(cx, READ_BYTES)).await
     }
 

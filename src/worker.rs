@@ -25,10 +25,6 @@ use crate::telemetry::{AccessLogSender, WorkerReport, WorkerStats};
 /// How often idle connections are looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// Tasks run between two looks for new events while there is work: the more, the more answers one
-/// write carries, and the longer a new event waits, some 100 us at most.
-const TASKS_PER_LOOK: u32 = 256;
-
 /// What a worker is told.
 #[derive(Debug)]
 pub enum Order {
@@ -95,10 +91,7 @@ pub fn start(
     access_log: Option<AccessLogSender>,
 ) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .event_interval(TASKS_PER_LOOK)
-            .build_local(LocalOptions::default());
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         match runtime {
             Ok(runtime) => runtime.block_on(run(mesh, index, peers, mailbox, access_log)),
             Err(error) => error!(%error, index, "a worker has no runtime"),

@@ -267,6 +267,22 @@ impl<'p, S: Side> Call<'p, S> {
         hold.ticket.judge(self.local, verdict, slow && verdict == Verdict::Failure, now);
     }
 
+    /// What an ending says of the service.
+    pub(super) fn judge(&self, hold: &mut Hold<'p>, ending: Ending, slow: bool, now: Instant) {
+        if let Some(settings) = &self.plan.policy().circuit_breaker {
+            hold.ticket.judge(self.local, verdict(&settings.fail_on, ending), slow, now);
+        }
+    }
+
+    /// An answer is whole: verdict, bulkhead, endpoint. Then its last bytes may go.
+    pub(super) fn settle(&self, hold: &mut Hold<'p>, ending: Ending, slow: bool, now: Instant) {
+        self.judge(hold, ending, slow, now);
+        hold.place = None;
+        if let Some(in_flight) = hold.in_flight.take() {
+            in_flight.endpoint().penalty.worked();
+        }
+    }
+
     /// A status that is a failure is one however the body fares; any other waits for the body's end.
     pub(super) fn judge_answer(&self, answer: &mut Answer<'p, S::Reply>) {
         let Some(settings) = &self.plan.policy().circuit_breaker else { return };

@@ -23,6 +23,8 @@ pub(super) struct Slot<'a>(pub(super) &'a Slots);
 pub(super) struct Ticket<'a> {
     state: &'a ServiceState,
     permit: Option<Permit>,
+    /// The generation in which the vote was a success.
+    succeeded: Option<u32>,
 }
 
 /// Everything one attempt holds.
@@ -53,19 +55,27 @@ impl<'a> Ticket<'a> {
         if let Some(transition) = permit.as_ref().and_then(|permit| permit.transition.as_ref()) {
             announce(state, transition);
         }
-        Self { state, permit }
+        Self { state, permit, succeeded: None }
     }
 
-    /// The breaker's generation that let the attempt through.
-    pub(super) fn generation(&self) -> Option<u32> {
-        self.permit.as_ref().map(|permit| permit.generation)
-    }
-
-    /// Votes. Only the first verdict counts; a neutral one gives the permit back without a vote.
+    /// Votes. Only the first verdict counts, and a neutral one gives the permit back without a vote;
+    /// but a failure after a success is one failure more, of the generation that counted the success.
     pub(super) fn judge(&mut self, local: &Local, verdict: Verdict, slow: bool, now: Instant) {
-        let (Some(breaker), Some(permit)) = (&self.state.breaker, self.permit.take()) else { return };
+        let Some(breaker) = &self.state.breaker else { return };
+        let Some(permit) = self.permit.take() else {
+            if verdict == Verdict::Failure
+                && let Some(generation) = self.succeeded.take()
+                && let Some(transition) = breaker.fail_late(local.worker, generation, now, local.random())
+            {
+                announce(self.state, &transition);
+            }
+            return;
+        };
         let failed = match verdict {
-            Verdict::Success => false,
+            Verdict::Success => {
+                self.succeeded = Some(permit.generation);
+                false
+            }
             Verdict::Failure => true,
             Verdict::Neutral => return breaker.cancel(permit),
         };
@@ -82,15 +92,6 @@ impl Drop for Ticket<'_> {
         if let (Some(breaker), Some(permit)) = (&self.state.breaker, self.permit.take()) {
             breaker.cancel(permit);
         }
-    }
-}
-
-/// One more failure of a generation that has already counted this attempt as a success.
-pub(super) fn fail_late(local: &Local, state: &ServiceState, generation: u32, now: Instant) {
-    if let Some(breaker) = &state.breaker
-        && let Some(transition) = breaker.fail_late(local.worker, generation, now, local.random())
-    {
-        announce(state, &transition);
     }
 }
 

@@ -320,9 +320,8 @@ impl Reply for Http2Reply {
     fn failure(&self) -> Option<Failure> {
         let Ending::Grpc(code) = self.ending() else { return Failure::of_status(self.status()) };
         match code {
-            0 => None,
             grpc::UNAVAILABLE => Some(Failure::GatewayError),
-            _ => Some(Failure::Other),
+            _ => grpc::is_failure(code).then_some(Failure::Other),
         }
     }
 

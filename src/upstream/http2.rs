@@ -11,8 +11,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::{Builder, Connection as Driver, SendRequest};
-use h2::{Ping, PingPong};
+use h2::client::{Builder, Connection as Driver, ResponseFuture, SendRequest};
+use h2::{Ping, PingPong, SendStream};
+use http::Request;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -20,6 +21,8 @@ use crate::config::Pool as Settings;
 use crate::error::Fault;
 use crate::stream::{Alarm, Stream};
 use crate::telemetry::Gauge;
+
+use super::pool::retire_at;
 
 /// Bytes of one message that may wait for a side that reads slowly.
 pub const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
@@ -44,15 +47,12 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 /// Without a sign of life for this long after a ping, its calls are failed.
 const PONG_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// Share of `maxAge` by which it is shortened at random, so that connections do not end in step.
-const AGE_JITTER: f64 = 0.2;
-
 /// A connection, shared by the calls on it.
 #[derive(Debug)]
-pub struct Http2Connection {
+struct Http2Connection {
     send: RefCell<SendRequest<Bytes>>,
     /// Its endpoint.
-    pub address: SocketAddr,
+    address: SocketAddr,
     /// Calls on it now.
     calls: Cell<usize>,
     /// It has carried a call before.
@@ -143,7 +143,7 @@ impl Http2Connection {
         !self.ended.get()
             && now < self.retire_at
             && self.calls.get() < send.current_max_send_streams()
-            && !matches!(send.poll_ready(&mut cx), Poll::Ready(Err(_)))
+            && matches!(send.poll_ready(&mut cx), Poll::Ready(Ok(())))
     }
 
     fn is_worth_keeping(&self, now: Instant, idle: Duration) -> bool {
@@ -167,9 +167,16 @@ impl Lease {
         Self { reused: connection.used.replace(true), connection: Rc::clone(connection) }
     }
 
-    /// The handle that starts streams.
-    pub fn sender(&self) -> SendRequest<Bytes> {
-        self.connection.send.borrow().clone()
+    /// Starts the call's stream; `ends` says that its head is all of it.
+    ///
+    /// # Errors
+    /// When the connection takes no more streams, or the head can't be written.
+    pub fn start(
+        &self,
+        head: Request<()>,
+        ends: bool,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
+        self.connection.send.borrow_mut().send_request(head, ends)
     }
 
     /// The endpoint.
@@ -218,17 +225,12 @@ impl Http2Pool {
 
     /// Closes what has idled long enough or has ended, and lets go of what leads to an address that
     /// is no longer one of the service's; calls under way stay on theirs.
-    pub fn sweep(&self, settings: Duration, now: Instant, is_current: impl Fn(SocketAddr) -> bool) {
+    pub fn sweep(&self, idle: Duration, now: Instant, is_current: impl Fn(SocketAddr) -> bool) {
         self.open.borrow_mut().retain(|address, connections| {
             let current = is_current(*address);
-            connections.retain(|connection| current && connection.is_worth_keeping(now, settings));
+            connections.retain(|connection| current && connection.is_worth_keeping(now, idle));
             !connections.is_empty()
         });
-    }
-
-    /// Lets go of every connection; calls under way stay on theirs.
-    pub fn retire(&self) {
-        self.open.borrow_mut().clear();
     }
 }
 
@@ -258,7 +260,7 @@ impl Http2Pool {
             calls: Cell::new(0),
             used: Cell::new(false),
             idle_since: Cell::new(now),
-            retire_at: now + settings.max_age.mul_f64(1.0 - AGE_JITTER * random),
+            retire_at: retire_at(settings, now, random),
             ended: Cell::new(false),
             waker: RefCell::new(None),
             idle: RefCell::new(None),

@@ -52,6 +52,11 @@ pub struct Pools {
     idle: RefCell<HashMap<SocketAddr, Vec<Idle>, foldhash::fast::RandomState>>,
 }
 
+/// When a connection that is opened now takes no more calls; `random` is in 0..1.
+pub(super) fn retire_at(settings: &Settings, now: Instant, random: f64) -> Instant {
+    now + settings.max_age.mul_f64(1.0 - AGE_JITTER * random)
+}
+
 // === impl Connection ===
 
 impl Connection {
@@ -64,7 +69,7 @@ impl Connection {
         random: f64,
         open: Gauge,
     ) -> Self {
-        let retire_at = now + settings.max_age.mul_f64(1.0 - AGE_JITTER * random);
+        let retire_at = retire_at(settings, now, random);
         Self { stream, address, reused: false, retire_at, open: Some(open) }
     }
 

@@ -60,7 +60,7 @@ impl ToService {
         let request = bridge::request_of_http1(&self.head, &fields, &parsed).map_err(broken)?;
         self.bodiless = request.method() == Method::HEAD;
         let ends = matches!(parsed.framing, Framing::None | Framing::Length(0));
-        let started = self.lease.sender().send_request(request, ends);
+        let started = self.lease.start(request, ends);
         let (response, to) = started.map_err(|error| self.lost(&error))?;
         self.response = Some(response);
         let mut outgoing = Outgoing::new(parsed.framing, to);

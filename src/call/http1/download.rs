@@ -12,14 +12,14 @@ use bytes::Buf;
 use tokio::time::Instant;
 
 use crate::error::Fault;
-use crate::policy::{Ending, Verdict, verdict};
+use crate::policy::Ending;
 use crate::stream::{BODY_READ_BYTES, Taken};
 use crate::telemetry::{Gauge, Outcome, RetryDecision};
 use crate::upstream::Connection;
 use crate::wire::{BodyDecoder, BodyEncoder, ClientSide, Moved, client_response, transcode};
 
 use super::super::attempt::Answer;
-use super::super::hold::{Hold, fail_late};
+use super::super::hold::Hold;
 use super::super::{Call, Ended, Flow};
 use super::direct::Direct;
 use super::upload::SendError;
@@ -43,8 +43,6 @@ struct Download<'a> {
     /// The service lets the connection be used again, for this long.
     reuse: bool,
     idle_hint: Option<Duration>,
-    /// Set once the verdict has fallen: the generation that a later failure counts against.
-    judged: Option<u32>,
     /// Bytes the application has taken.
     moved: u64,
     /// What `moved` was when something last moved, and when that was.
@@ -89,7 +87,6 @@ impl<'p> Call<'p, Http1<'_>> {
             slow,
             ends_with_connection: !body_ends,
             idle_hint: head.idle_hint,
-            judged: None,
             moved: 0,
             mark: 0,
             moved_at: at,
@@ -97,7 +94,7 @@ impl<'p> Call<'p, Http1<'_>> {
             end: self.plan.policy().body_timeout.map(|limit| at + limit),
         };
         if head.event_stream {
-            self.judge(&mut download, Ending::Status(head.status), at);
+            self.judge(&mut download.hold, Ending::Status(head.status), slow, at);
         }
         let passed = std::future::poll_fn(|cx| self.poll_reply(cx, &mut download)).await;
         self.record.reply_bytes = download.moved.saturating_sub(head_out as u64);
@@ -118,7 +115,7 @@ impl<'p> Call<'p, Http1<'_>> {
                 if self.plan.policy().retries.is_some() {
                     self.count(RetryDecision::Started);
                 }
-                self.judge_cut(&mut download, fault, ended);
+                self.judge(&mut download.hold, Ending::Fault(fault), download.slow, ended);
                 if download.ends_with_connection {
                     // A polite end would look like the whole body.
                     self.side.client.stream.reset_on_close();
@@ -188,7 +185,7 @@ impl<'p> Call<'p, Http1<'_>> {
                 Err(_) => return Poll::Ready(Err(Fault::ResetMidResponse)),
             }
         }
-        self.settle(download);
+        self.came_whole(download);
         Poll::Ready(Ok(()))
     }
 
@@ -207,39 +204,16 @@ impl<'p> Call<'p, Http1<'_>> {
         }
     }
 
-    /// The answer is whole: verdict, bulkhead, connection; then its last bytes may go.
-    fn settle(&mut self, download: &mut Download<'p>) {
+    /// The answer is whole: what was held is given back, its connection too; then its last bytes may go.
+    fn came_whole(&mut self, download: &mut Download<'p>) {
         let Some(connection) = download.connection.take() else { return };
         let now = if download.moved == 0 { download.whole_at } else { Instant::now() };
         download.whole_at = now;
-        self.judge(download, Ending::Status(download.status), now);
-        download.hold.place = None;
-        if let Some(in_flight) = download.hold.in_flight.take() {
-            in_flight.endpoint().penalty.worked();
-        }
+        self.settle(&mut download.hold, Ending::Status(download.status), download.slow, now);
         if download.reuse && self.side.upload.is_sent() && !connection.is_shared() {
             let service = &self.plan.service;
             let idle = Gauge::enter(&service.stats, |stats| &stats.idle);
             service.pools.put(connection, &self.plan.policy().pool, download.idle_hint, now, idle);
-        }
-    }
-
-    fn judge(&self, download: &mut Download<'p>, ending: Ending, now: Instant) {
-        let Some(settings) = &self.plan.policy().circuit_breaker else { return };
-        download.judged = download.hold.ticket.generation().or(download.judged);
-        download.hold.ticket.judge(self.local, verdict(&settings.fail_on, ending), download.slow, now);
-    }
-
-    /// A cut answer is a failure; after a success was counted, one more of that generation.
-    fn judge_cut(&self, download: &mut Download<'p>, fault: Fault, now: Instant) {
-        let Some(settings) = &self.plan.policy().circuit_breaker else { return };
-        let verdict = verdict(&settings.fail_on, Ending::Fault(fault));
-        match download.judged {
-            Some(generation) if verdict == Verdict::Failure => {
-                fail_late(self.local, self.plan.state(), generation, now);
-            }
-            Some(_) => {}
-            None => download.hold.ticket.judge(self.local, verdict, download.slow, now),
         }
     }
 

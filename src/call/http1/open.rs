@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::error::Fault;
 use crate::mesh::Local;
-use crate::policy::{Ending, verdict};
+use crate::policy::Ending;
 use crate::telemetry::{Outcome, add_one};
 use crate::upstream::{Connection, Offer};
 use crate::wire::Opening;
@@ -126,8 +126,7 @@ impl<'p> Call<'p, Http1<'_>> {
                 (First::Nobody, _) if begin.asked => return Ok((Outcome::Success, Instant::now())),
                 (First::Nobody, _) => return Err(NoTunnel::Nothing),
                 (First::Broken(broken), _) => {
-                    let generation = hold.ticket.generation();
-                    let outcome = self.broken(broken, &mut connection.stream, &mut hold, generation);
+                    let outcome = self.broken(broken, &mut connection.stream, &mut hold);
                     return Ok((outcome, Instant::now()));
                 }
                 (First::Service | First::Client(_), Some(failed)) => {
@@ -137,11 +136,10 @@ impl<'p> Call<'p, Http1<'_>> {
                 (First::Service | First::Client(_), None) => {}
             }
         }
-        let generation = hold.ticket.generation();
         if !begin.asked {
             self.count_attempt();
         }
-        let outcome = self.carry(connection.stream, &mut hold, generation).await;
+        let outcome = self.carry(connection.stream, &mut hold).await;
         drop((slot, hold));
         Ok((outcome, Instant::now()))
     }
@@ -160,9 +158,7 @@ impl<'p> Call<'p, Http1<'_>> {
                 } else {
                     Ending::Fault(failed.fault)
                 };
-                if let Some(settings) = &self.plan.policy().circuit_breaker {
-                    hold.ticket.judge(self.local, verdict(&settings.fail_on, ending), false, Instant::now());
-                }
+                self.judge(&mut hold, ending, false, Instant::now());
                 Err(failed)
             }
         }

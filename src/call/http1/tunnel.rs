@@ -12,13 +12,13 @@ use bytes::{Buf, BytesMut};
 use tokio::time::Instant;
 
 use crate::error::Fault;
-use crate::policy::{Ending, Verdict, verdict};
+use crate::policy::{Ending, verdict};
 use crate::stream::{Alarm, READ_BYTES, Splice, Stream, Taken};
 use crate::telemetry::Outcome;
 use crate::wire::{ClientSide, client_response};
 
 use super::super::attempt::{Answer, Failed};
-use super::super::hold::{Hold, fail_late};
+use super::super::hold::Hold;
 use super::super::retry::Next;
 use super::super::{Call, Ended, Flow};
 use super::{Client, Http1, Http1Reply};
@@ -60,10 +60,7 @@ impl<'p> Call<'p, Http1<'_>> {
     async fn switch(&mut self, answer: Answer<'p, Http1Reply>) -> Outcome {
         let Answer { reply: Http1Reply { head, mut connection }, mut hold, at, slow } = answer;
         self.record.status = head.status;
-        let generation = hold.ticket.generation();
-        if let Some(settings) = &self.plan.policy().circuit_breaker {
-            hold.ticket.judge(self.local, verdict(&settings.fail_on, Ending::Status(101)), slow, at);
-        }
+        self.judge(&mut hold, Ending::Status(101), slow, at);
         hold.place = None;
         let side = ClientSide { version: self.head.version, keep_alive: true };
         client_response(
@@ -74,19 +71,14 @@ impl<'p> Call<'p, Http1<'_>> {
             &mut self.side.client.out,
         );
         connection.stream.input.advance(head.length);
-        let outcome = self.carry(connection.stream, &mut hold, generation).await;
+        let outcome = self.carry(connection.stream, &mut hold).await;
         drop(hold);
         outcome
     }
 
     /// Carries bytes until both sides have ended, one has failed or nothing moves any more.
-    /// The service's first byte is its success; what fails after it fails that `generation`.
-    pub(super) async fn carry(
-        &mut self,
-        mut service: Stream,
-        hold: &mut Hold<'p>,
-        generation: Option<u32>,
-    ) -> Outcome {
+    /// The service's first byte is its success; what fails after it is one failure more.
+    pub(super) async fn carry(&mut self, mut service: Stream, hold: &mut Hold<'p>) -> Outcome {
         let policy = self.plan.policy();
         let Client { stream, out, alarm, .. } = &mut *self.side.client;
         let mut up = Half::default();
@@ -122,18 +114,12 @@ impl<'p> Call<'p, Http1<'_>> {
             // The application had asked for something and was still listening.
             Ok(()) if hung_up && !answered && up.bytes > 0 => self.died(hold),
             Ok(()) => Outcome::Success,
-            Err(broken) => self.broken(broken, &mut service, hold, generation),
+            Err(broken) => self.broken(broken, &mut service, hold),
         }
     }
 
     /// One side broke off, or nothing moved any more: the other side is told in the same way.
-    pub(super) fn broken(
-        &mut self,
-        broken: Broken,
-        service: &mut Stream,
-        hold: &mut Hold<'p>,
-        generation: Option<u32>,
-    ) -> Outcome {
+    pub(super) fn broken(&mut self, broken: Broken, service: &mut Stream, hold: &mut Hold<'p>) -> Outcome {
         match broken {
             Broken::IdleTimeout => Outcome::Fault(Fault::IdleTimeout),
             Broken::Service => {
@@ -141,7 +127,7 @@ impl<'p> Call<'p, Http1<'_>> {
                 if self.record.reply_bytes == 0 {
                     return self.died(hold);
                 }
-                self.failed_late(generation);
+                self.judge(hold, Ending::Fault(Fault::ResetMidResponse), false, Instant::now());
                 Outcome::Fault(Fault::ResetMidResponse)
             }
             Broken::Client => {
@@ -161,17 +147,6 @@ impl<'p> Call<'p, Http1<'_>> {
         }
         self.judge_failure(hold, &Failed::local(fault), now);
         Outcome::Fault(fault)
-    }
-
-    /// The service broke off after its first byte had counted as a success.
-    fn failed_late(&self, generation: Option<u32>) {
-        let Some(settings) = &self.plan.policy().circuit_breaker else { return };
-        let ending = Ending::Fault(Fault::ResetMidResponse);
-        if let Some(generation) = generation
-            && verdict(&settings.fail_on, ending) == Verdict::Failure
-        {
-            fail_late(self.local, &self.plan.service.state, generation, Instant::now());
-        }
     }
 }
 

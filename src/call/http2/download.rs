@@ -12,20 +12,16 @@ use http::{HeaderMap, Response, StatusCode};
 use tokio::time::Instant;
 
 use crate::error::Fault;
-use crate::policy::{Ending, Verdict, verdict};
+use crate::policy::Ending;
 use crate::telemetry::{Outcome, RetryDecision};
 use crate::upstream::http2::Lease;
 use crate::wire::grpc;
 
 use super::super::attempt::Answer;
-use super::super::hold::{Hold, fail_late};
+use super::super::hold::Hold;
 use super::super::{Call, Ended, Flow};
-use super::upload::{SendError, poll_capacity};
+use super::upload::{SendError, poll_room};
 use super::{Http2, Http2Reply, refuse};
-
-/// Bytes sent before the application's window is asked about: a whole small answer then costs no
-/// question.
-const UNASKED_BYTES: u64 = 16 * 1024;
 
 /// The body on its way.
 struct Download<'a> {
@@ -43,8 +39,6 @@ struct Download<'a> {
     /// The status of gRPC, once it is known.
     code: Option<u32>,
     slow: bool,
-    /// Set once the verdict has fallen: the generation that a later failure counts against.
-    judged: Option<u32>,
     moved: u64,
     /// What `moved` was when something last moved, and when that was.
     mark: u64,
@@ -94,7 +88,7 @@ impl<'p> Call<'p, Http2> {
         let upload_open = !self.side.upload.is_sent();
         let ending = ending_of(status.as_u16(), grpc, code, over);
         if over {
-            self.settle_hold(&mut hold, ending, slow, at);
+            self.settle(&mut hold, ending, slow, at);
         }
         let tunnel = self.side.protocol.is_some() && status.is_success();
         let Ok(to) = self.side.respond.send_response(head, over) else {
@@ -118,14 +112,13 @@ impl<'p> Call<'p, Http2> {
             grpc,
             code,
             slow,
-            judged: None,
             moved: 0,
             mark: 0,
             moved_at: at,
             end: self.plan.policy().body_timeout.filter(|_| !tunnel).map(|limit| at + limit),
         };
         if tunnel || (grpc && download.pending.is_some()) {
-            self.judge(&mut download, Ending::Status(status.as_u16()), at);
+            self.judge(&mut download.hold, Ending::Status(status.as_u16()), slow, at);
         }
         Ok(download)
     }
@@ -139,7 +132,7 @@ impl<'p> Call<'p, Http2> {
                 if self.plan.policy().retries.is_some() {
                     self.count(RetryDecision::Started);
                 }
-                self.judge_late(&mut download, Ending::Fault(fault), now);
+                self.judge(&mut download.hold, Ending::Fault(fault), download.slow, now);
                 self.cut(&mut download, fault, reason);
                 Outcome::Fault(fault)
             }
@@ -178,10 +171,8 @@ impl<'p> Call<'p, Http2> {
     fn poll_move(&mut self, cx: &mut Context<'_>, download: &mut Download<'p>) -> Poll<Result<(), Cut>> {
         loop {
             if let Some(piece) = &download.pending {
-                let size = piece.len();
-                if download.moved + size as u64 > UNASKED_BYTES {
-                    ready!(poll_capacity(cx, &mut download.to)).map_err(|()| Cut::Client)?;
-                }
+                let after = download.moved + piece.len() as u64;
+                ready!(poll_room(cx, &mut download.to, after)).map_err(|()| Cut::Client)?;
                 if self.send_piece(download)? {
                     return Poll::Ready(Ok(()));
                 }
@@ -203,8 +194,9 @@ impl<'p> Call<'p, Http2> {
 
     /// The first message of a gRPC answer commits it: success at that moment.
     fn receive(&self, download: &mut Download<'p>, piece: Bytes) {
-        if download.grpc && download.judged.is_none() && !piece.is_empty() {
-            self.judge(download, Ending::Status(download.status), Instant::now());
+        if download.grpc && download.moved == 0 && !piece.is_empty() {
+            let (ending, slow) = (Ending::Status(download.status), download.slow);
+            self.judge(&mut download.hold, ending, slow, Instant::now());
         }
         download.pending = Some(piece);
     }
@@ -214,7 +206,7 @@ impl<'p> Call<'p, Http2> {
         let Some(piece) = download.pending.take() else { return Ok(false) };
         let (size, last) = (piece.len(), download.from.is_end_stream() && download.trailers.is_none());
         if last {
-            self.settle(download);
+            self.came_whole(download);
         }
         download.to.send_data(piece, last).map_err(|_| Cut::Client)?;
         // The service may send as much again.
@@ -227,53 +219,21 @@ impl<'p> Call<'p, Http2> {
         if download.grpc {
             download.code = Some(grpc::status(&trailers).unwrap_or(grpc::UNKNOWN));
         }
-        self.settle(download);
+        self.came_whole(download);
         download.to.send_trailers(trailers).map_err(|_| Cut::Client)
     }
 
     fn send_end(&mut self, download: &mut Download<'p>) -> Result<(), Cut> {
-        self.settle(download);
+        self.came_whole(download);
         download.to.send_data(Bytes::new(), true).map_err(|_| Cut::Client)
     }
 
-    /// The answer is whole: verdict, bulkhead, connection; then its last frame may go.
-    fn settle(&self, download: &mut Download<'p>) {
+    /// The answer is whole: what was held is given back, its connection too; then its last frame may go.
+    fn came_whole(&self, download: &mut Download<'p>) {
         let now = if download.moved == 0 { download.moved_at } else { Instant::now() };
-        self.judge_late(download, download.ending(), now);
-        download.hold.place = None;
-        if let Some(in_flight) = download.hold.in_flight.take() {
-            in_flight.endpoint().penalty.worked();
-        }
+        let ending = download.ending();
+        self.settle(&mut download.hold, ending, download.slow, now);
         download.lease = None;
-    }
-
-    /// The same for an answer that is its head alone.
-    fn settle_hold(&self, hold: &mut Hold<'p>, ending: Ending, slow: bool, now: Instant) {
-        if let Some(settings) = &self.plan.policy().circuit_breaker {
-            hold.ticket.judge(self.local, verdict(&settings.fail_on, ending), slow, now);
-        }
-        hold.place = None;
-        if let Some(in_flight) = hold.in_flight.take() {
-            in_flight.endpoint().penalty.worked();
-        }
-    }
-
-    fn judge(&self, download: &mut Download<'p>, ending: Ending, now: Instant) {
-        let Some(settings) = &self.plan.policy().circuit_breaker else { return };
-        download.judged = download.hold.ticket.generation().or(download.judged);
-        download.hold.ticket.judge(self.local, verdict(&settings.fail_on, ending), download.slow, now);
-    }
-
-    /// A bad end counts; after a success was counted, as one more failure of that generation.
-    fn judge_late(&self, download: &mut Download<'p>, ending: Ending, now: Instant) {
-        let Some(settings) = &self.plan.policy().circuit_breaker else { return };
-        match download.judged {
-            Some(generation) if verdict(&settings.fail_on, ending) == Verdict::Failure => {
-                fail_late(self.local, self.plan.state(), generation, now);
-            }
-            Some(_) => {}
-            None => self.judge(download, ending, now),
-        }
     }
 
     /// A service may answer before it has read the request; what is left of it still goes there.

@@ -79,7 +79,7 @@ impl Call<'_, Http2> {
     fn start(&mut self, lease: &Lease) -> Result<(ResponseFuture, SendStream<Bytes>), Failed> {
         let ends = self.side.upload.is_empty();
         let request = self.request();
-        match lease.sender().send_request(request, ends) {
+        match lease.start(request, ends) {
             Ok(started) => {
                 if ends {
                     self.side.upload.head_was_all();

@@ -16,7 +16,7 @@ use crate::mesh::ReplayShare;
 use super::super::bridge::Body;
 
 /// Bytes sent before the peer's window is asked about: a whole small message then costs no question.
-const UNASKED_BYTES: usize = 16 * 1024;
+const UNASKED_BYTES: u64 = 16 * 1024;
 
 /// A request's body.
 #[derive(Debug)]
@@ -149,8 +149,9 @@ impl Upload {
         to: &mut SendStream<Bytes>,
     ) -> Poll<Result<(), SendError>> {
         while !self.sent {
-            if self.next < self.pieces.len() {
-                ready!(self.poll_room(cx, to))?;
+            if let Some(piece) = self.pieces.get(self.next) {
+                let after = self.written + piece.len() as u64;
+                ready!(poll_room(cx, to, after)).map_err(|()| SendError::Upstream)?;
                 self.send_piece(to)?;
             } else if self.read {
                 self.send_end(to)?;
@@ -159,14 +160,6 @@ impl Upload {
             }
         }
         Poll::Ready(Ok(()))
-    }
-
-    /// Ready when the service takes more.
-    fn poll_room(&self, cx: &mut Context<'_>, to: &mut SendStream<Bytes>) -> Poll<Result<(), SendError>> {
-        if self.written < UNASKED_BYTES as u64 {
-            return Poll::Ready(Ok(()));
-        }
-        poll_capacity(cx, to).map_err(|_| SendError::Upstream)
     }
 
     fn send_piece(&mut self, to: &mut SendStream<Bytes>) -> Result<(), SendError> {
@@ -221,6 +214,15 @@ impl Upload {
             self.is_long = !self.read;
         }
     }
+}
+
+/// Ready when a stream may send what brings it to `after` bytes.
+pub(super) fn poll_room(
+    cx: &mut Context<'_>,
+    to: &mut SendStream<Bytes>,
+    after: u64,
+) -> Poll<Result<(), ()>> {
+    if after <= UNASKED_BYTES { Poll::Ready(Ok(())) } else { poll_capacity(cx, to) }
 }
 
 /// Ready when the peer's window lets at least one byte through. Room is asked for only once there is
