@@ -6,6 +6,7 @@
 
 mod alarm;
 mod buffers;
+mod gather;
 mod pipes;
 mod splice;
 mod tls;
@@ -25,6 +26,7 @@ use tls::Tls;
 
 pub use alarm::Alarm;
 pub use buffers::{give_back, take};
+pub use gather::Gathered;
 pub use splice::{SPLICE_BYTES_MIN, Splice, Taken};
 
 /// Bytes asked of the kernel in one read. One read takes a whole ordinary request or response;

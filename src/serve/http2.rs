@@ -3,6 +3,7 @@
 //! In: a connection whose preface was seen. Out: one call per stream, each in a task of its own;
 //! a refusal for whatever can't be routed. Frames, their order and their limits are `h2`'s.
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use http::Request;
 use tokio::time::timeout;
 
 use crate::mesh::Local;
-use crate::stream::Stream;
+use crate::stream::{Gathered, Stream};
 use crate::upstream::http2::{
     CONNECTION_WINDOW_BYTES, HEADER_LIST_BYTES_MAX, SEND_BUFFER_BYTES, SMALL_FRAMES_BYTES,
     STREAM_WINDOW_BYTES,
@@ -37,9 +38,14 @@ const ERROR_RESETS_MAX: usize = 1024;
 
 /// Serves requests until the connection ends.
 pub(super) async fn serve(local: &Rc<Local>, stream: Stream, door: &Door) {
-    let Ok(Ok(mut connection)) = timeout(SETTINGS_WAIT_MAX, builder().handshake(stream)).await else {
-        return;
-    };
+    let io = Gathered::new(stream);
+    let mut opening = builder().handshake(io.clone());
+    let opened = std::future::poll_fn(|cx| {
+        let opened = Pin::new(&mut opening).poll(cx);
+        io.end_turn(cx);
+        opened
+    });
+    let Ok(Ok(mut connection)) = timeout(SETTINGS_WAIT_MAX, opened).await else { return };
     let mut told = std::pin::pin!(local.closed.notified());
     let (mut listens, mut closing) = (false, false);
     let churn = Rc::<Churn>::default();
@@ -58,7 +64,11 @@ pub(super) async fn serve(local: &Rc<Local>, stream: Stream, door: &Door) {
             if churn.is_too_much() {
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             }
-            connection.poll_accept(cx)
+            let arrival = connection.poll_accept(cx);
+            if arrival.is_pending() {
+                io.end_turn(cx);
+            }
+            arrival
         })
         .await;
         match arrival {

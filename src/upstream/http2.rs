@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::Pool as Settings;
 use crate::error::Fault;
-use crate::stream::{Alarm, Stream};
+use crate::stream::{Alarm, Gathered, Stream};
 use crate::telemetry::Gauge;
 
 use super::pool::retire_at;
@@ -96,26 +96,37 @@ pub struct Dial<'a> {
     address: SocketAddr,
 }
 
+/// A connection whose peer has sent its settings.
+pub struct Opened {
+    send: SendRequest<Bytes>,
+    frames: Frames,
+}
+
+/// The frames of a connection, in and out.
+struct Frames {
+    driver: Driver<Gathered, Bytes>,
+    io: Gathered,
+}
+
 /// Begins HTTP/2 on a connected stream. Ready when the peer's settings have come: until then it
 /// might be anything, and nothing was sent that it could act on.
 ///
 /// # Errors
 /// `ConnectTimeout` when they do not come until `give_up`, `ProtocolError` for a peer that speaks
 /// something else.
-pub async fn handshake(
-    stream: Stream,
-    give_up: Instant,
-) -> Result<(SendRequest<Bytes>, Driver<Stream, Bytes>), Fault> {
+pub async fn handshake(stream: Stream, give_up: Instant) -> Result<Opened, Fault> {
     let opening = async {
-        let (send, mut driver) = builder().handshake(stream).await.map_err(|_| Fault::ProtocolError)?;
-        std::future::poll_fn(|cx| match std::pin::Pin::new(&mut driver).poll(cx) {
-            Poll::Ready(_) => Poll::Ready(Err(Fault::ProtocolError)),
+        let io = Gathered::new(stream);
+        let (send, driver) = builder().handshake(io.clone()).await.map_err(|_| Fault::ProtocolError)?;
+        let mut opened = Opened { send, frames: Frames { driver, io } };
+        std::future::poll_fn(|cx| match opened.frames.poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(Fault::ProtocolError)),
             // 0 is what `builder` says of a peer that has said nothing.
-            Poll::Pending if send.current_max_send_streams() == 0 => Poll::Pending,
+            Poll::Pending if opened.send.current_max_send_streams() == 0 => Poll::Pending,
             Poll::Pending => Poll::Ready(Ok(())),
         })
         .await?;
-        Ok((send, driver))
+        Ok(opened)
     };
     timeout_at(give_up, opening).await.unwrap_or(Err(Fault::ConnectTimeout))
 }
@@ -131,6 +142,17 @@ fn builder() -> Builder {
         .initial_max_send_streams(0)
         .enable_push(false);
     builder
+}
+
+// === impl Frames ===
+
+impl Frames {
+    /// Moves them. Ready when the connection has ended.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let ended = std::pin::Pin::new(&mut self.driver).poll(cx).map(drop);
+        self.io.end_turn(cx);
+        ended
+    }
 }
 
 // === impl Http2Connection ===
@@ -248,7 +270,7 @@ impl Http2Pool {
     pub fn add(
         &self,
         address: SocketAddr,
-        (send, driver): (SendRequest<Bytes>, Driver<Stream, Bytes>),
+        Opened { send, frames }: Opened,
         settings: &Settings,
         now: Instant,
         random: f64,
@@ -268,7 +290,7 @@ impl Http2Pool {
         });
         let weak = Rc::downgrade(&connection);
         tokio::task::spawn_local(async move {
-            let mut task = Task { driver, connection: weak, watch: Watch::default() };
+            let mut task = Task { frames, connection: weak, watch: Watch::default() };
             task.run().await;
         });
         self.open.borrow_mut().entry(address).or_default().push(Rc::clone(&connection));
@@ -286,7 +308,7 @@ impl Drop for Dial<'_> {
 
 /// Moves the frames of one connection.
 struct Task {
-    driver: Driver<Stream, Bytes>,
+    frames: Frames,
     /// Weak: the connection ends when neither a pool nor a call has it.
     connection: std::rc::Weak<Http2Connection>,
     watch: Watch,
@@ -306,9 +328,9 @@ struct Watch {
 impl Task {
     /// Runs until the connection has ended. A peer that gives no sign of life has ended too.
     async fn run(&mut self) {
-        self.watch.pings = self.driver.ping_pong();
+        self.watch.pings = self.frames.driver.ping_pong();
         std::future::poll_fn(|cx| {
-            if std::pin::Pin::new(&mut self.driver).poll(cx).is_ready() {
+            if self.frames.poll(cx).is_ready() {
                 return Poll::Ready(());
             }
             let busy = self.connection.upgrade().is_some_and(|connection| connection.poll_busy(cx));
