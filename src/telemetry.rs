@@ -8,6 +8,8 @@ pub mod metrics;
 mod record;
 mod reports;
 mod stats;
+mod stories;
+pub mod story;
 mod totals;
 
 /// Latencies in microseconds, of all workers together.
@@ -20,4 +22,5 @@ pub use stats::{
     Gauge, Latency, OUTCOMES, RetryDecision, RouteReport, RouteStats, ServiceReport, ServiceStats,
     WorkerReport, WorkerStats, add_one, take_one,
 };
+pub use stories::{BATCHES_MAX, Fate, Outlet, Shelf, Stories, Traits};
 pub use totals::{RouteTotals, ServiceTotals, Totals};

@@ -41,7 +41,7 @@ pub struct Config {
     /// Which calls are traced.
     pub tracing: Tracing,
     /// Files this was read from; `Origin::file` points here.
-    pub files: Vec<PathBuf>,
+    pub files: Arc<[PathBuf]>,
     /// Lints that did not stop the load, as the user should see them.
     pub warnings: Vec<super::Problem>,
 }
@@ -102,6 +102,21 @@ pub enum Unknown {
 pub struct Tracing {
     /// Share of calls sampled when the caller did not decide, 0.0 to 1.0.
     pub sample: f64,
+    /// Which are exported though not sampled.
+    pub always: Always,
+}
+
+/// Which calls are exported though they are not sampled: the words of `tracing.always`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Always {
+    /// Those that failed.
+    pub error: bool,
+    /// Those that were tried again.
+    pub retry: bool,
+    /// Those that a breaker refused, or that found one not closed.
+    pub breaker: bool,
+    /// Those that took longer than `slowCallDuration`.
+    pub slow: bool,
 }
 
 /// One named target of calls.

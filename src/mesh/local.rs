@@ -20,7 +20,7 @@ use crate::telemetry::{AccessLog, CallRecord, RouteStats, ServiceStats, WorkerRe
 use crate::upstream::http2::Http2Pool;
 use crate::upstream::{EndpointList, Pools, TlsClient};
 
-use crate::wire::TraceParent;
+use crate::wire::{TraceForm, TraceParent};
 
 use super::{Mesh, ServiceReplay, ServiceState, Snapshot, UNKNOWN_MAX};
 
@@ -212,6 +212,7 @@ impl Local {
             trace_id: u128::from(self.random_id()) << 64 | u128::from(self.random_id()),
             span_id: self.random_id(),
             flags: u8::from(self.is_sampled()),
+            form: TraceForm::Own,
         }
     }
 

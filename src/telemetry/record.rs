@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::error::{FAULTS, Fault, Side};
-use crate::wire::TraceParent;
+use crate::wire::{TraceForm, TraceParent};
 
 use super::{AccessLog, RouteStats};
 
@@ -140,7 +140,8 @@ impl<'a> CallRecord<'a> {
     /// Ends the record of a request that was refused before it had a service or a trace.
     pub fn refused(mut self, fault: Fault, request: &[u8]) {
         self.status = fault.status();
-        let (now, trace) = (self.started, TraceParent { trace_id: 0, span_id: 0, flags: 0 });
+        let (now, trace) =
+            (self.started, TraceParent { trace_id: 0, span_id: 0, flags: 0, form: TraceForm::Own });
         self.finish(Outcome::Fault(fault), now, &Line { service: "", route: "", request, trace });
     }
 

@@ -104,6 +104,8 @@ pub struct WorkerStats {
     pub unrouted: RouteStats,
     /// Access-log lines dropped because the writer was behind.
     pub log_dropped: Cell<u64>,
+    /// Calls whose spans found no room on their way to the exporter.
+    pub traces_dropped: Cell<u64>,
 }
 
 /// A copy of [`RouteStats`].
@@ -161,6 +163,8 @@ pub struct WorkerReport {
     pub unrouted: [u64; FAULTS],
     /// Access-log lines dropped.
     pub log_dropped: u64,
+    /// Calls whose spans found no room.
+    pub traces_dropped: u64,
     /// Services that had a call.
     pub services: Vec<ServiceReport>,
     /// The busiest destinations that no service claims, with their calls.
@@ -355,6 +359,7 @@ impl WorkerStats {
             accept_errors: self.accept_errors.get(),
             unrouted: Fault::ALL.map(|fault| self.unrouted.calls[Outcome::Fault(fault).index()].get()),
             log_dropped: self.log_dropped.get(),
+            traces_dropped: self.traces_dropped.get(),
             services,
             unknown,
         }

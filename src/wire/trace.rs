@@ -12,6 +12,18 @@ pub struct TraceParent {
     pub span_id: u64,
     /// Bit 0: sampled.
     pub flags: u8,
+    /// How the caller told us, and how the service is told.
+    pub form: TraceForm,
+}
+
+/// The headers that a trace is passed on in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TraceForm {
+    /// `traceparent`, of a trace that starts here: the span id is nobody's.
+    #[default]
+    Own,
+    /// `traceparent`, from the caller.
+    W3c,
 }
 
 /// `00-` + 32 + `-` + 16 + `-` + 2
@@ -34,6 +46,7 @@ pub fn parse_traceparent(value: &[u8]) -> Option<TraceParent> {
         trace_id: hex(&text[3..35])?,
         span_id: hex(&text[36..52])? as u64,
         flags: hex(&text[53..55])? as u8,
+        form: TraceForm::W3c,
     };
     (parent.trace_id != 0 && parent.span_id != 0).then_some(parent)
 }

@@ -18,7 +18,7 @@ use crate::config::keys::{Kind, Scope};
 use crate::config::raw::{self, Node, Place};
 use crate::config::units::show_duration;
 use crate::config::{
-    AccessLog, Config, Drain, Layer, Limits, Origin, Outbound, Policy, Service, Tracing, Unknown,
+    AccessLog, Always, Config, Drain, Layer, Limits, Origin, Outbound, Policy, Service, Tracing, Unknown,
 };
 
 /// Longest name of the application, in bytes: it is a resource attribute of every span.
@@ -117,19 +117,6 @@ impl Checker<'_> {
             "tracing.otlp" => {
                 self.url(&leaf);
                 self.not_exported(&leaf);
-            }
-            "tracing.always" => {
-                self.simple(&leaf);
-                self.not_exported(&leaf);
-            }
-            "limits.explanations" => {
-                self.warning(
-                    leaf.place,
-                    &leaf.at,
-                    "a bound on decision records",
-                    "nothing yet: they come with a later version",
-                );
-                self.simple_process_key(&leaf, draft);
             }
             _ => self.simple_process_key(&leaf, draft),
         }
@@ -250,7 +237,7 @@ impl Draft<'_> {
             health: Vec::new(),
             health_wanted: None,
             dns_servers: Vec::new(),
-            tracing: Tracing { sample: 0.0 },
+            tracing: Tracing { sample: 0.0, always: Always::default() },
             defaults: None,
             services: None,
         }
@@ -278,6 +265,11 @@ impl Draft<'_> {
             ("outbound.unknown", Value::Word(_)) => self.unknown = Unknown::Allow,
             ("tracing.sample", Value::Share(share)) => self.tracing.sample = share,
             ("tracing.sample", Value::Off) => self.tracing.sample = 0.0,
+            // The bits are in the order of the table's words.
+            ("tracing.always", Value::Words(bits)) => {
+                let has = |bit: u8| bits & 1 << bit != 0;
+                self.tracing.always = Always { error: has(0), retry: has(1), breaker: has(2), slow: has(3) };
+            }
             // Blocks, and keys that are checked only.
             (_, _) => {}
         }

@@ -107,9 +107,9 @@ pub(super) const KEYS: &[Key] = &[
     ),
     Key::new(
         "tracing.always",
-        Kind::Words(&["error", "retry", "breaker"]),
+        Kind::Words(&["error", "retry", "breaker", "slow"]),
         "[]",
-        "Calls to export whatever the sample says; a warning says that none are yet.",
+        "Calls to export whatever the sample says, marked with the reason.",
     ),
     Key::new("defaults", Kind::Policy, "", "Policy values that every service inherits.")
         .without("the built-in values"),

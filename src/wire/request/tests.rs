@@ -2,7 +2,9 @@
 
 use super::*;
 
-const TRACE: TraceParent = TraceParent { trace_id: 1, span_id: 2, flags: 1 };
+use crate::wire::TraceForm;
+
+const TRACE: TraceParent = TraceParent { trace_id: 1, span_id: 2, flags: 1, form: TraceForm::W3c };
 const TRACE_LINE: &str = "traceparent: 00-00000000000000000000000000000001-0000000000000002-01\r\n";
 
 fn parse(bytes: &[u8]) -> Result<Option<Parsed>, Malformed> {
