@@ -98,7 +98,8 @@ impl Call<'_, Http2> {
     }
 
     /// The head as this attempt sends it.
-    fn request(&self) -> Request<()> {
+    fn request(&mut self) -> Request<()> {
+        let span_id = self.new_span();
         let side = &self.side;
         let mut request = Request::new(());
         *request.version_mut() = http::Version::HTTP_2;
@@ -108,7 +109,7 @@ impl Call<'_, Http2> {
         if let Some(protocol) = &side.protocol {
             request.extensions_mut().insert(protocol.clone());
         }
-        self.head.trace.put(self.local.random_id(), request.headers_mut());
+        self.head.trace.put(span_id, request.headers_mut());
         if let Some(deadline) = side.callers_deadline {
             let left = deadline.saturating_duration_since(Instant::now());
             request.headers_mut().insert("grpc-timeout", grpc::timeout_value(left));
