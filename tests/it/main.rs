@@ -53,3 +53,4 @@ mod tls;
 mod tls_faults;
 mod tls_http2;
 mod tls_rotation;
+mod trace_headers;
