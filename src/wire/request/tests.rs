@@ -4,7 +4,7 @@ use super::*;
 
 use crate::wire::TraceForm;
 
-const TRACE: TraceParent = TraceParent { trace_id: 1, span_id: 2, flags: 1, form: TraceForm::W3c };
+const TRACE: TraceParent = TraceParent { trace_id: 1, span_id: 2, flags: 1, form: TraceForm::Own };
 const TRACE_LINE: &str = "traceparent: 00-00000000000000000000000000000001-0000000000000002-01\r\n";
 
 fn parse(bytes: &[u8]) -> Result<Option<Parsed>, Malformed> {
@@ -15,7 +15,8 @@ fn forwarded(bytes: &str) -> String {
     let mut fields = Vec::new();
     let parsed = parse_request(bytes.as_bytes(), &mut fields).expect("valid").expect("whole");
     let mut out = BytesMut::new();
-    upstream_request(&parsed, bytes.as_bytes(), &fields, "own-host", &TRACE, &mut out);
+    let trace = TraceParent { form: parsed.trace.form, ..TRACE };
+    upstream_request(&parsed, bytes.as_bytes(), &fields, "own-host", &trace, &mut out);
     String::from_utf8(out.to_vec()).expect("text").replace(TRACE_LINE, "")
 }
 

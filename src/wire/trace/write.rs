@@ -20,8 +20,8 @@ pub struct SpanPlaces {
 /// Where the span id stands in a `traceparent`.
 const SPAN_ID_AT: usize = 36;
 
-/// 32 + `-` + 16 + `-` + 1 + `-` + 16
-const B3_BYTES_MAX: usize = 67;
+/// Longest value of `b3`: 32 digits of a trace, 16 of a span, one of a decision, 16 of a parent, and three dashes.
+const B3_BYTES_MAX: usize = 68;
 
 fn write_hex(mut number: u128, out: &mut [u8]) {
     for digit in out.iter_mut().rev() {
