@@ -487,3 +487,6 @@ impl Plan {
         &self.service.state
     }
 }
+
+#[cfg(test)]
+mod tests;
