@@ -211,6 +211,22 @@ async fn a_service_without_calls_is_listed_with_zeros() {
 }
 
 #[tokio::test]
+async fn a_service_tells_its_retries_and_on_request_its_latencies() {
+    let policy = "retries: {maxRetries: 1, backoff: {base: 1ms, max: 2ms}}";
+    let (_upstream, proxy) = shop(policy, [Reply::Status(503), Reply::Ok("x")]).await;
+    assert_eq!(proxy.get("/").await.text(), "x");
+    proxy.calls("success", "", 1).await;
+    let shop = proxy.shop().await;
+    assert_eq!((&shop["attempts"], &shop["retries"]), (&2.into(), &1.into()));
+    assert!(shop["latency"]["counts"].is_null(), "only for whoever asks: {shop}");
+    let page = proxy.get_admin("/services?counts=1").await.json();
+    let counts = page["services"][0]["latency"]["counts"].as_array().expect("a list").clone();
+    let micros = counts[0][0].as_u64().expect("microseconds");
+    assert_eq!((counts.len(), &counts[0][1]), (1, &1.into()));
+    assert!((1_000..60_000_000).contains(&micros), "longer than the back-off: {micros}");
+}
+
+#[tokio::test]
 async fn what_is_off_is_null() {
     let (_upstream, proxy) = shop("circuitBreaker: off\nbulkhead: off", [Reply::Ok("x")]).await;
     assert_eq!(proxy.get("/").await.text(), "x");
