@@ -1,11 +1,13 @@
-//! Asks the admin API of a running proxy.
+//! One question to the admin API of a running proxy.
 //!
-//! In: where it listens, a method and a path. Out: its answer. One request on a blocking socket: a
-//! command that waits for one reply needs no runtime and no HTTP library. Everything read is
-//! bounded, and so is the time, for whatever answers on that port may not be an Outrigger.
+//! In: a method, a path, and where the API listens. Out: its answer, or why there is none. On a
+//! blocking socket: a command that ends after one reply needs no runtime and no HTTP library.
+//! Everything read is bounded, and so is the time, for whatever answers on that port may not be an
+//! Outrigger.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,28 +16,42 @@ use tokio::time::Instant;
 pub(super) const ADMIN: &str = "127.0.0.1:15000";
 
 /// Longest time from the first connect to the end of the answer. The API answers in milliseconds.
-const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
+pub(super) const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// Most bytes of an answer. A service takes about 1 KiB of `/services`, and there may be thousands.
-const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// A question.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Question<'a> {
+    /// `GET` or `POST`.
+    pub(super) method: &'a str,
+    /// Path and query, escaped.
+    pub(super) path: &'a str,
+    /// Where the API listens.
+    pub(super) admin: &'a str,
+    /// Most bytes of an answer.
+    pub(super) bytes_max: usize,
+}
 
 /// An answer: its status and body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Answer {
-    /// The status.
     pub(super) status: u16,
-    /// The body.
     pub(super) body: String,
 }
 
-/// The answer to `GET path`.
-pub(super) fn get(admin: &str, path: &str) -> io::Result<Answer> {
-    ask(admin, "GET", path)
-}
-
-/// The answer to `POST path` without a body.
-pub(super) fn post(admin: &str, path: &str) -> io::Result<Answer> {
-    ask(admin, "POST", path)
+/// The body of a good answer; anything else is told on standard error.
+pub(super) fn ask(question: &Question<'_>) -> Result<String, ExitCode> {
+    let admin = question.admin;
+    match question.ask(Instant::now() + ANSWER_WAIT_MAX) {
+        Ok(answer) if answer.status == 200 => Ok(answer.body),
+        Ok(answer) => {
+            super::complain(&format!("{admin} answered {}: {}\n", answer.status, answer.body.trim_end()));
+            Err(ExitCode::FAILURE)
+        }
+        Err(error) => {
+            super::complain(&format!("no answer from the admin API at {admin}: {error}\n"));
+            Err(ExitCode::FAILURE)
+        }
+    }
 }
 
 /// Whether `text` has the form `HOST:PORT`. The host may be a name.
@@ -49,7 +65,7 @@ pub(super) fn host_port(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// A path segment: whatever is not unreserved (RFC 3986 section 2.3) is escaped.
+/// A part of a path or a query: whatever is not unreserved (RFC 3986 section 2.3) is escaped.
 pub(super) fn escape(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
@@ -61,15 +77,21 @@ pub(super) fn escape(text: &str) -> String {
         .collect()
 }
 
-fn ask(admin: &str, method: &str, path: &str) -> io::Result<Answer> {
-    let until = Instant::now() + ANSWER_WAIT_MAX;
-    let mut stream = connect(admin, until)?;
-    stream.set_write_timeout(Some(left(until)?))?;
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {admin}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes())?;
-    parse(&read(&mut stream, until)?)
+// === impl Question ===
+
+impl Question<'_> {
+    /// The answer, or why there is none by `until`.
+    pub(super) fn ask(&self, until: Instant) -> io::Result<Answer> {
+        let mut stream = connect(self.admin, until)?;
+        stream.set_write_timeout(Some(left(until)?))?;
+        stream.write_all(self.text().as_bytes())?;
+        parse(&read(&mut stream, self.bytes_max, until)?)
+    }
+
+    fn text(&self) -> String {
+        let Self { method, path, admin, .. } = self;
+        format!("{method} {path} HTTP/1.1\r\nhost: {admin}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+    }
 }
 
 /// The first address that can be connected to.
@@ -85,8 +107,8 @@ fn connect(admin: &str, until: Instant) -> io::Result<TcpStream> {
 }
 
 /// Everything until the API ends the connection.
-fn read(stream: &mut TcpStream, until: Instant) -> io::Result<Vec<u8>> {
-    let (mut answer, mut piece) = (Vec::new(), [0; 16 * 1024]);
+fn read(stream: &mut TcpStream, bytes_max: usize, until: Instant) -> io::Result<Vec<u8>> {
+    let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
     loop {
         stream.set_read_timeout(Some(left(until)?))?;
         match stream.read(&mut piece) {
@@ -97,7 +119,7 @@ fn read(stream: &mut TcpStream, until: Instant) -> io::Result<Vec<u8>> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(too_late()),
             Err(error) => return Err(error),
         }
-        if answer.len() > ANSWER_BYTES_MAX {
+        if answer.len() > bytes_max {
             return Err(strange("it is too long"));
         }
     }
@@ -132,7 +154,7 @@ fn too_late() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("not within {ANSWER_WAIT_MAX:?}"))
 }
 
-fn strange(what: &str) -> io::Error {
+pub(super) fn strange(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("what came is not its answer: {what}"))
 }
 

@@ -7,7 +7,10 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 
-use super::ask;
+use super::ask::{Question, ask, escape};
+
+/// Most bytes of an answer. The API's own are below 1 KiB.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// What the breaker is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -22,19 +25,13 @@ pub(super) enum State {
 
 /// Asks the admin API at `admin` and tells what it said.
 pub(super) fn force(service: &str, state: State, admin: &str) -> ExitCode {
-    match ask::post(admin, &path(service, state)) {
-        Ok(answer) if answer.status == 200 => {
-            super::print(&answer.body);
+    let path = path(service, state);
+    match ask(&Question { method: "POST", path: &path, admin, bytes_max: ANSWER_BYTES_MAX }) {
+        Ok(body) => {
+            super::print(&body);
             ExitCode::SUCCESS
         }
-        Ok(answer) => {
-            super::complain(&format!("{admin} answered {}: {}\n", answer.status, answer.body.trim_end()));
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            super::complain(&format!("no answer from the admin API at {admin}: {error}\n"));
-            ExitCode::FAILURE
-        }
+        Err(code) => code,
     }
 }
 
@@ -44,7 +41,7 @@ fn path(service: &str, state: State) -> String {
         State::Closed => "closed",
         State::Auto => "auto",
     };
-    format!("/services/{}/breaker?state={state}", ask::escape(service))
+    format!("/services/{}/breaker?state={state}", escape(service))
 }
 
 #[cfg(test)]
@@ -53,6 +50,7 @@ mod tests {
 
     #[test]
     fn a_service_is_one_segment_of_the_path_whatever_it_is_called() {
-        assert_eq!(path("a/../b c\r\n", State::Auto), "/services/a%2F..%2Fb%20c%0D%0A/breaker?state=auto");
+        let path = path("a/../b c\r\n", State::Auto);
+        assert_eq!(path, "/services/a%2F..%2Fb%20c%0D%0A/breaker?state=auto");
     }
 }

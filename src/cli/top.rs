@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::config::parse_duration;
 
-use super::ask;
+use super::ask::{ANSWER_WAIT_MAX, Question};
 
 use sample::{Sample, rows};
 use screen::{Screen, Wish};
@@ -28,6 +28,9 @@ const EVERY_MIN: Duration = Duration::from_millis(100);
 
 /// Longest time between two looks.
 const EVERY_MAX: Duration = Duration::from_secs(3600);
+
+/// Most bytes of the page. A service takes 1 KiB, and up to 4 more for its latencies.
+const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Columns of a table that goes to no terminal.
 const PIPE_COLUMNS: usize = 120;
@@ -90,7 +93,9 @@ fn look_on(admin: &str, every: Duration, looks: &SyncSender<Look>, stopped: &Rec
 }
 
 fn look(admin: &str) -> Look {
-    let answer = ask::get(admin, "/services?counts=1")
+    let question = Question { method: "GET", path: "/services?counts=1", admin, bytes_max: ANSWER_BYTES_MAX };
+    let answer = question
+        .ask(Instant::now() + ANSWER_WAIT_MAX)
         .map_err(|error| format!("no answer from the admin API at {admin}: {error}"))?;
     if answer.status != 200 {
         return Err(format!("{admin} answered {}: {}", answer.status, answer.body.trim_end()));

@@ -3,7 +3,7 @@
 
 use std::process::Output;
 
-use crate::support::{Mesh, Refused, Reply, Upstream, eventually, get, outrigger, request};
+use crate::support::{Mesh, Refused, Reply, Upstream, eventually, get, outrigger, request, then_close};
 
 fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -51,14 +51,15 @@ async fn one_table_shows_every_service_the_worst_off_first() {
     );
     assert!(lines[4][2].parse::<f64>().is_ok_and(|rate| rate > 1.0), "{text}");
     assert_eq!(lines[5][..4], ["quiet", "off", "0.0", "-"], "{text}");
-    assert_eq!(lines[5].last(), Some(&"1/1"), "{text}");
+    assert_eq!(lines[4].last(), Some(&"1/1"), "{text}");
+    assert_eq!(lines[5].last(), Some(&"-"), "no address is known before the first call: {text}");
     assert_eq!(lines.len(), 6, "{text}");
 }
 
 #[tokio::test]
 async fn what_does_not_answer_as_a_proxy_does_is_told() {
     let nobody = Refused::bind();
-    let other = Upstream::script([Reply::Ok("{}")]);
+    let other = Upstream::script([then_close(Reply::Ok("{}"))]);
     for (admin, why) in [
         (nobody.addr().to_string(), "no answer from the admin API at"),
         (other.addr().to_string(), "is not the page /services"),

@@ -73,7 +73,7 @@ const COLUMNS: [Column; 9] = [
     Column { head: "IN FLIGHT", width: 11, text: in_flight },
     Column { head: "QUEUED", width: 7, text: queued },
     Column { head: "RETRIES/S", width: 9, text: |row| format!("{:.1}", row.retries) },
-    Column { head: "ENDPOINTS", width: 9, text: |row| format!("{}/{}", row.healthy, row.endpoints) },
+    Column { head: "ENDPOINTS", width: 9, text: endpoints },
 ];
 
 /// The whole picture.
@@ -185,6 +185,11 @@ fn in_flight(row: &Row) -> String {
 
 fn queued(row: &Row) -> String {
     row.bulkhead.map_or_else(none, |bulkhead| bulkhead.queued.to_string())
+}
+
+/// None are known before the first call.
+fn endpoints(row: &Row) -> String {
+    if row.endpoints == 0 { none() } else { format!("{}/{}", row.healthy, row.endpoints) }
 }
 
 fn percent(share: f64) -> String {
