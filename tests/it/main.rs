@@ -55,3 +55,4 @@ mod tls_faults;
 mod tls_http2;
 mod tls_rotation;
 mod top;
+mod trace_headers;
