@@ -492,3 +492,6 @@ impl Plan {
         &self.service.state
     }
 }
+
+#[cfg(test)]
+mod tests;
