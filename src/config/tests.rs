@@ -18,6 +18,7 @@ fn options() -> Options {
         in_pod: false,
         cpus: 2,
         grace: std::time::Duration::from_secs(30),
+        variables: Variables::default(),
     };
     Options { unknown_keys: UnknownKeys::Error, environment }
 }
