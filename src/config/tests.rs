@@ -1,6 +1,7 @@
 //! What a user sees of the configuration as a whole: the example, the mistakes, the bounds.
 
 mod corpus;
+mod export;
 mod hostile;
 mod inheritance;
 mod lints;

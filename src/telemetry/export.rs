@@ -22,10 +22,10 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
 use rustls::RootCertStore;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{info, warn};
 
-use crate::config::{Always, Export};
+use crate::config::Export;
 
 use super::stories::{BATCHES_MAX, Outlet};
 use super::story::Story;
@@ -36,6 +36,9 @@ use collector::{Collector, Failure};
 
 /// Longest time the end of the process waits for the last spans.
 pub const FLUSH_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Longest time that workers have at the end for their last stories.
+const LAST_WORDS_MAX: Duration = Duration::from_millis(200);
 
 /// How long the thread waits, once it has ended, for a name lookup that hangs.
 const LINGER_MAX: Duration = Duration::from_millis(50);
@@ -69,13 +72,12 @@ struct Thread {
 /// When the TLS settings do not fit together or there is no thread to be had.
 pub fn start(
     settings: &Arc<Export>,
-    always: Always,
     waiting_max: usize,
     system: fn() -> Arc<RootCertStore>,
 ) -> io::Result<(Outlet, Exporter)> {
     let (batches, queue) = mpsc::channel(BATCHES_MAX);
     let (end, ended) = oneshot::channel();
-    let outlet = Outlet { batches, waiting: Arc::default(), waiting_max, always };
+    let outlet = Outlet { batches, waiting: Arc::default(), waiting_max };
     let stats = Arc::new(ExportStats::default());
     let connector = connect::Connector::new(settings, system)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
@@ -147,13 +149,15 @@ impl Thread {
     /// The last batches. Nobody waits longer than [`FLUSH_WAIT_MAX`] for them.
     async fn flush(mut self, done: Option<oneshot::Sender<()>>) {
         let deadline = Instant::now() + FLUSH_WAIT_MAX;
-        while let Ok(batch) = self.queue.try_recv() {
+        // Each worker sends what it has when it ends, and the queue closes with the last of them.
+        let last = Instant::now() + LAST_WORDS_MAX;
+        while let Ok(Some(batch)) = timeout_at(last, self.queue.recv()).await {
             self.take(batch);
         }
         while !self.pending.is_empty() {
             let stories = self.next();
             let export = self.collector.export(request(&self.settings, &stories));
-            match tokio::time::timeout_at(deadline, export).await {
+            match timeout_at(deadline, export).await {
                 Ok(result) => self.note(&stories, result),
                 Err(_) => self.give_up(&stories),
             }

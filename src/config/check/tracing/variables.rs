@@ -102,7 +102,7 @@ impl Checker<'_> {
     fn file_variables(&mut self, variables: &Variables, draft: &mut Draft) {
         let mut file = |names| {
             let (name, path) = variables.first(names)?;
-            self.file_of_variable(name, path)
+            Some(self.file_of_variable(name, path))
         };
         if draft.ca.is_none() {
             draft.ca =
