@@ -16,10 +16,10 @@ pub(super) struct Exporting(Option<Exporter>);
 // === impl Exporting ===
 
 impl Exporting {
-    /// Starts it. Stories that wait may take as much memory as those that are kept.
+    /// Starts it. Stories that wait share the memory with those that are kept, half for each.
     pub(super) fn start(config: &Config) -> io::Result<(Self, Option<Outlet>)> {
         let Some(settings) = &config.tracing.export else { return Ok((Self(None), None)) };
-        let (outlet, exporter) = export::start(settings, config.limits.explanations_bytes, system_roots)
+        let (outlet, exporter) = export::start(settings, config.limits.explanations_bytes / 2, system_roots)
             .map_err(|error| io::Error::new(error.kind(), format!("tracing.otlp: {error}")))?;
         Ok((Self(Some(exporter)), Some(outlet)))
     }

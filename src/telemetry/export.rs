@@ -80,7 +80,8 @@ pub fn start(
     let outlet = Outlet { batches, waiting: Arc::default(), waiting_max };
     let stats = Arc::new(ExportStats::default());
     let connector = connect::Connector::new(settings, system)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
     let thread = Thread {
         settings: Arc::clone(settings),
         queue,
@@ -207,7 +208,8 @@ impl Thread {
                 let rejected = rejected.min(spans);
                 self.stats.add_exported(spans - rejected);
                 self.stats.add_dropped(Dropped::Rejected, rejected);
-                (rejected > 0).then(|| (Dropped::Rejected, format!("it rejected {rejected} of {spans} spans")))
+                (rejected > 0)
+                    .then(|| (Dropped::Rejected, format!("it rejected {rejected} of {spans} spans")))
             }
             Err(Failure { reason, told, .. }) => {
                 self.stats.add_failed();

@@ -77,8 +77,7 @@ impl Checker<'_> {
 
     /// The file that a variable names, from the folder the process was started in.
     pub(super) fn file_of_variable(&mut self, name: &str, path: &str) -> PemFile {
-        let file =
-            PemFile { at: name.to_owned(), place: Place::NONE, written: path.to_owned(), bytes: None };
+        let file = PemFile { at: name.to_owned(), place: Place::NONE, written: path.to_owned(), bytes: None };
         self.filled(file, Path::new(path))
     }
 

@@ -203,7 +203,13 @@ fn parse_endpoint(text: &str, base: bool) -> Option<ExportEndpoint> {
     let visible = |byte: u8| byte.is_ascii_graphic() && byte != b'#' && byte != b'@';
     let host = parse_host(authority).filter(|_| path.bytes().all(visible))?;
     let port = match host.port {
-        PortPattern::Usual => if https { 443 } else { 80 },
+        PortPattern::Usual => {
+            if https {
+                443
+            } else {
+                80
+            }
+        }
         PortPattern::Exact(port) => port,
         PortPattern::Any => return None,
     };

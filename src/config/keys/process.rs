@@ -92,8 +92,9 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("dns.servers", Kind::Addresses, "", "Name servers to ask.")
         .without("those of `/etc/resolv.conf`"),
     Key::new("tracing", SWITCH, "", "Distributed traces."),
-    Key::new("tracing.otlp", Kind::Url, "", "The collector that spans go to, by OTLP.")
-        .without("`OTEL_EXPORTER_OTLP_ENDPOINT`; else spans are not exported, and trace headers are passed on"),
+    Key::new("tracing.otlp", Kind::Url, "", "The collector that spans go to, by OTLP.").without(
+        "`OTEL_EXPORTER_OTLP_ENDPOINT`; else spans are not exported, and trace headers are passed on",
+    ),
     Key::new(
         "tracing.protocol",
         Kind::Word(&["http", "grpc"]),

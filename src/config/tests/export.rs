@@ -22,7 +22,10 @@ fn a_url_is_enough() {
     let of = |url: &str| export(&good(&format!("tracing: {{otlp: '{url}'}}")));
     let plain = of("http://collector:4318");
     assert_eq!(plain.protocol, OtlpProtocol::Http);
-    assert_eq!((plain.endpoint.to_string(), &*plain.endpoint.path), ("http://collector:4318".into(), "/v1/traces"));
+    assert_eq!(
+        (plain.endpoint.to_string(), &*plain.endpoint.path),
+        ("http://collector:4318".into(), "/v1/traces")
+    );
     assert_eq!((plain.gzip, plain.timeout), (false, Duration::from_secs(10)));
     assert_eq!(of("http://collector:4317").protocol, OtlpProtocol::Grpc);
     assert_eq!(of("https://collector").endpoint.port, 443);
@@ -38,7 +41,10 @@ fn every_key_of_the_block_is_read() {
          compression: gzip, timeout: 2s}",
     );
     let export = export(&config);
-    assert_eq!((export.protocol, export.gzip, export.timeout), (OtlpProtocol::Grpc, true, Duration::from_secs(2)));
+    assert_eq!(
+        (export.protocol, export.gzip, export.timeout),
+        (OtlpProtocol::Grpc, true, Duration::from_secs(2))
+    );
     assert_eq!(export.headers.iter().collect::<Vec<_>>(), [("authorization", "Bearer abc")]);
 }
 
@@ -49,7 +55,8 @@ fn secrets_are_printed_nowhere() {
     let text = bad("tracing: {otlp: 'http://me:s3cret@c:4318', headers: {a b: s3cret, c: \"s3cret\\n\"}}");
     assert_eq!(text.lines().count(), 3, "{text}");
     assert!(!text.contains("s3cret"), "{text}");
-    let warned = under(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:s3cret@c"), ("OTEL_X", "s3cret")], "service: a");
+    let warned =
+        under(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:s3cret@c"), ("OTEL_X", "s3cret")], "service: a");
     assert!(!format!("{:?}", warned.warnings).contains("s3cret"));
 }
 
@@ -123,9 +130,15 @@ fn what_spans_are_of_is_told_by_the_name_the_variables_and_the_pod() {
     ];
     let config = under(&variables, "{service: cart, tracing: {otlp: 'http://c:4318'}}");
     let told = export(&config);
-    let found: Vec<(&str, &str)> = told.resource.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    let found: Vec<(&str, &str)> =
+        told.resource.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     assert_eq!(
         found,
-        [("service.name", "cart"), ("service.namespace", "shop"), ("k8s.pod.name", "p1"), ("k8s.node.name", "n1")]
+        [
+            ("service.name", "cart"),
+            ("service.namespace", "shop"),
+            ("k8s.pod.name", "p1"),
+            ("k8s.node.name", "n1")
+        ]
     );
 }

@@ -194,7 +194,8 @@ async fn read(answer: http::Response<hyper::body::Incoming>) -> Result<u64, Fail
         return Err(Failure { reason: Dropped::Refused, told, again: again.then_some(wait) });
     }
     let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-    let body = body.map_err(|error| Failure::for_good(Dropped::Protocol, format!("its answer broke off ({error})")))?;
+    let body = body
+        .map_err(|error| Failure::for_good(Dropped::Protocol, format!("its answer broke off ({error})")))?;
     // Some take everything and answer `OK`: a success is one whatever its body says.
     Ok(ExportTraceServiceResponse::decode(body.to_bytes()).map_or(0, |answer| rejected(&answer)))
 }

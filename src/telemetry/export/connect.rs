@@ -65,7 +65,10 @@ impl Connector {
     }
 }
 
-fn client_config(settings: &Export, system: fn() -> Arc<RootCertStore>) -> Result<ClientConfig, rustls::Error> {
+fn client_config(
+    settings: &Export,
+    system: fn() -> Arc<RootCertStore>,
+) -> Result<ClientConfig, rustls::Error> {
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(settings.tls.roots.clone().unwrap_or_else(system));

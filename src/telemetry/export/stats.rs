@@ -33,14 +33,8 @@ pub struct ExportStats {
 
 impl Dropped {
     /// Every reason.
-    pub const ALL: [Self; 6] = [
-        Self::Unreachable,
-        Self::Timeout,
-        Self::Refused,
-        Self::Rejected,
-        Self::Protocol,
-        Self::Ended,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Unreachable, Self::Timeout, Self::Refused, Self::Rejected, Self::Protocol, Self::Ended];
 
     /// The word for it.
     pub const fn name(self) -> &'static str {

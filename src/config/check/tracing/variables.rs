@@ -105,8 +105,7 @@ impl Checker<'_> {
             Some(self.file_of_variable(name, path))
         };
         if draft.ca.is_none() {
-            draft.ca =
-                file(["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"]);
+            draft.ca = file(["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE"]);
         }
         // A pair belongs together: half of it is not taken from elsewhere.
         if draft.cert.is_none() && draft.key.is_none() {

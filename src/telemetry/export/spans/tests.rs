@@ -94,7 +94,10 @@ fn a_call_that_was_retried_is_a_span_with_one_child_per_attempt() {
         assert_eq!(span.trace_id, 7u128.to_be_bytes());
         assert_eq!((span.kind, &*span.name), (SpanKind::Client as i32, "GET items"));
     }
-    assert_eq!((&call.span_id[..], &call.parent_span_id[..]), (&20u64.to_be_bytes()[..], &1u64.to_be_bytes()[..]));
+    assert_eq!(
+        (&call.span_id[..], &call.parent_span_id[..]),
+        (&20u64.to_be_bytes()[..], &1u64.to_be_bytes()[..])
+    );
     assert_eq!((&first.parent_span_id, &second.parent_span_id), (&call.span_id, &call.span_id));
     assert_eq!(second.start_time_unix_nano - call.start_time_unix_nano, 17_000_000);
     assert_eq!(call.end_time_unix_nano - call.start_time_unix_nano, 25_000_000);
@@ -102,7 +105,10 @@ fn a_call_that_was_retried_is_a_span_with_one_child_per_attempt() {
     let of_call = |key| value(&call.attributes, key).unwrap_or_default();
     assert_eq!(of_call("outrigger.kept"), "retry");
     assert_eq!((of_call("server.address"), of_call("server.port")), ("cart".to_owned(), "8080".to_owned()));
-    assert_eq!((of_call("url.path"), of_call("http.response.status_code")), ("/items/7".to_owned(), "200".to_owned()));
+    assert_eq!(
+        (of_call("url.path"), of_call("http.response.status_code")),
+        ("/items/7".to_owned(), "200".to_owned())
+    );
     assert_eq!(call.status, None);
     assert!(!format!("{call:?}").contains("s3cret"));
 }
@@ -174,7 +180,10 @@ fn grpc_and_bytes_follow_their_own_conventions() {
     };
     let spans_of_grpc = spans(&grpc);
     assert_eq!(spans_of_grpc[0].name, "shop.Cart/Add");
-    assert_eq!(value(&spans_of_grpc[0].attributes, "rpc.response.status_code").as_deref(), Some("UNAVAILABLE"));
+    assert_eq!(
+        value(&spans_of_grpc[0].attributes, "rpc.response.status_code").as_deref(),
+        Some("UNAVAILABLE")
+    );
     assert_eq!(value(&spans_of_grpc[0].attributes, "rpc.system.name").as_deref(), Some("grpc"));
     let opaque = Story { protocol: Spoken::Opaque, request_bytes: 9, status: 0, ..story() };
     let spans_of_opaque = spans(&opaque);
