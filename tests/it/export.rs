@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 
 use crate::support::h2_script::{Step, hang};
-use crate::support::{H2Service, Mesh, Outrigger, Peer, Refused, Reply, Upstream, eventually, ms, request};
+use crate::support::{H2Service, Mesh, Outrigger, Refused, Reply, Upstream, eventually, ms, request};
 
 const PARENT: &str = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const UNSAMPLED: &str = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
@@ -25,7 +25,7 @@ async fn traced(
     let service = Upstream::script(script);
     let policy = "retries: {maxRetries: 1, backoff: {base: 1ms, max: 2ms}}";
     let top = format!("tracing: {{otlp: \"http://{collector}\", {keys}}}");
-    let mesh = Mesh::new().top(&top).service("shop", &[service.address()], policy);
+    let mesh = Mesh::new().top(&top).service("shop", &[service.addr()], policy);
     (service, Outrigger::start_with(AT_ONCE, &mesh.yaml()).await)
 }
 
@@ -57,7 +57,7 @@ fn assert_tree(spans: &[Span]) {
 async fn a_collector_of_http_gets_the_call_and_its_attempts() {
     let collector = Upstream::script([Reply::Ok("")]);
     let keys = "headers: {authorization: Bearer s3cret}";
-    let (service, proxy) = traced(collector.address(), keys, [Reply::Status(503), Reply::Ok("x")]).await;
+    let (service, proxy) = traced(collector.addr(), keys, [Reply::Status(503), Reply::Ok("x")]).await;
     assert_eq!(proxy.call(request("GET", "/a?token=1", &[PARENT])).await.status, 200);
     eventually("spans come", async || collector.attempts() == 1).await;
     let seen = collector.last();
@@ -88,7 +88,7 @@ async fn a_collector_of_grpc_gets_the_same() {
     };
     let collector = H2Service::script([ok()]);
     let keys = "protocol: grpc, headers: {x-tenant: blue}";
-    let (_service, proxy) = traced(collector.address(), keys, [Reply::Status(503), Reply::Ok("x")]).await;
+    let (_service, proxy) = traced(collector.addr(), keys, [Reply::Status(503), Reply::Ok("x")]).await;
     proxy.call(request("GET", "/a?token=1", &[PARENT])).await;
     eventually("they are counted", async || sum(&proxy, "outrigger_spans_exported_total", &[]).await == 3.0)
         .await;
@@ -103,7 +103,7 @@ async fn a_collector_of_grpc_gets_the_same() {
 async fn a_failure_is_exported_though_nobody_sampled_it_and_a_success_is_not() {
     let collector = Upstream::script([Reply::Ok("")]);
     let keys = "always: [error], sample: off";
-    let (_service, proxy) = traced(collector.address(), keys, [Reply::Ok("x"), Reply::Status(500)]).await;
+    let (_service, proxy) = traced(collector.addr(), keys, [Reply::Ok("x"), Reply::Status(500)]).await;
     proxy.call(request("GET", "/good", &[UNSAMPLED])).await;
     proxy.call(request("POST", "/bad", &[UNSAMPLED, "content-length: 0"])).await;
     eventually("spans come", async || collector.attempts() == 1).await;
@@ -115,7 +115,7 @@ async fn a_failure_is_exported_though_nobody_sampled_it_and_a_success_is_not() {
 #[tokio::test]
 async fn a_collector_that_refuses_the_connection_costs_counted_spans_and_no_time() {
     let nobody = Refused::bind();
-    let (_service, proxy) = traced(nobody.address(), "timeout: 300ms", [Reply::Ok("x")]).await;
+    let (_service, proxy) = traced(nobody.addr(), "timeout: 300ms", [Reply::Ok("x")]).await;
     for _ in 0..5 {
         assert_eq!(proxy.call(request("GET", "/", &[PARENT])).await.status, 200);
     }
@@ -127,12 +127,12 @@ async fn a_collector_that_refuses_the_connection_costs_counted_spans_and_no_time
 #[tokio::test]
 async fn a_collector_that_hangs_is_given_up() {
     let collector = Upstream::script([Reply::Hang]);
-    let (_service, proxy) = traced(collector.address(), "timeout: 200ms", [Reply::Ok("x")]).await;
+    let (_service, proxy) = traced(collector.addr(), "timeout: 200ms", [Reply::Ok("x")]).await;
     assert_eq!(proxy.call(request("GET", "/", &[PARENT])).await.status, 200);
     eventually("they are counted", async || dropped(&proxy, "timeout").await == 2.0).await;
     let collector = H2Service::script([hang()]);
     let keys = "timeout: 200ms, protocol: grpc";
-    let (_service, proxy) = traced(collector.address(), keys, [Reply::Ok("x")]).await;
+    let (_service, proxy) = traced(collector.addr(), keys, [Reply::Ok("x")]).await;
     assert_eq!(proxy.call(request("GET", "/", &[PARENT])).await.status, 200);
     eventually("they are counted", async || dropped(&proxy, "timeout").await == 2.0).await;
 }
@@ -141,7 +141,7 @@ async fn a_collector_that_hangs_is_given_up() {
 async fn a_collector_that_asks_for_a_pause_gets_it() {
     let busy = Reply::With(429, &["Retry-After: 1"], "later");
     let collector = Upstream::script([busy, Reply::Ok("")]);
-    let (_service, proxy) = traced(collector.address(), "", [Reply::Ok("x")]).await;
+    let (_service, proxy) = traced(collector.addr(), "", [Reply::Ok("x")]).await;
     proxy.call(request("GET", "/", &[PARENT])).await;
     eventually("the first try", async || collector.attempts() == 1).await;
     let asked = Instant::now();
@@ -155,7 +155,7 @@ async fn a_collector_that_asks_for_a_pause_gets_it() {
 async fn a_pause_that_is_too_long_and_a_refusal_for_good_cost_the_spans() {
     for refusal in [Reply::With(503, &["Retry-After: 100"], ""), Reply::Status(400)] {
         let collector = Upstream::script([refusal, Reply::Ok("")]);
-        let (_service, proxy) = traced(collector.address(), "", [Reply::Ok("x")]).await;
+        let (_service, proxy) = traced(collector.addr(), "", [Reply::Ok("x")]).await;
         proxy.call(request("GET", "/", &[PARENT])).await;
         eventually("they are counted", async || dropped(&proxy, "refused").await == 2.0).await;
         proxy.call(request("GET", "/", &[PARENT])).await;
@@ -166,7 +166,7 @@ async fn a_pause_that_is_too_long_and_a_refusal_for_good_cost_the_spans() {
 #[tokio::test]
 async fn spans_that_a_collector_rejects_are_counted() {
     let collector = Upstream::script([Reply::Ok("\n\x02\x08\x01")]);
-    let (_service, proxy) = traced(collector.address(), "", [Reply::Ok("x")]).await;
+    let (_service, proxy) = traced(collector.addr(), "", [Reply::Ok("x")]).await;
     proxy.call(request("GET", "/", &[PARENT])).await;
     eventually("they are counted", async || dropped(&proxy, "rejected").await == 1.0).await;
     assert_eq!(sum(&proxy, "outrigger_spans_exported_total", &[]).await, 1.0);
@@ -175,7 +175,7 @@ async fn spans_that_a_collector_rejects_are_counted() {
 #[tokio::test]
 async fn a_collector_that_speaks_something_else_costs_the_spans() {
     let collector = Upstream::script([Reply::RawClose("SSH-2.0-OpenSSH_9.2\r\n\r\n")]);
-    let (_service, proxy) = traced(collector.address(), "", [Reply::Ok("x")]).await;
+    let (_service, proxy) = traced(collector.addr(), "", [Reply::Ok("x")]).await;
     proxy.call(request("GET", "/", &[PARENT])).await;
     eventually("they are counted", async || dropped(&proxy, "protocol").await == 2.0).await;
 }
@@ -184,8 +184,8 @@ async fn a_collector_that_speaks_something_else_costs_the_spans() {
 async fn what_waits_is_sent_when_the_process_ends() {
     let collector = Upstream::script([Reply::Ok("")]);
     let service = Upstream::script([Reply::Ok("x")]);
-    let top = format!("tracing: {{otlp: \"http://{}\"}}\ndrain: {{quiet: 0s}}", collector.address());
-    let mesh = Mesh::new().top(&top).service("shop", &[service.address()], "");
+    let top = format!("tracing: {{otlp: \"http://{}\"}}\ndrain: {{quiet: 0s}}", collector.addr());
+    let mesh = Mesh::new().top(&top).service("shop", &[service.addr()], "");
     let proxy = Outrigger::start_with("export OTEL_BSP_SCHEDULE_DELAY=3600000", &mesh.yaml()).await;
     proxy.call(request("GET", "/", &[PARENT])).await;
     proxy.signal("TERM");

@@ -61,10 +61,9 @@ fn is_span(attempt: &Attempt) -> bool {
 }
 
 fn call(story: &Story) -> Span {
-    let (parent, remote) = match story.trace.form {
-        TraceForm::Own => (Vec::new(), false),
-        TraceForm::W3c => (story.trace.span_id.to_be_bytes().to_vec(), true),
-    };
+    // A caller has a span of its own, whatever headers it tells it by.
+    let remote = story.trace.form != TraceForm::Own;
+    let parent = if remote { story.trace.span_id.to_be_bytes().to_vec() } else { Vec::new() };
     let mut at = Attributes::new();
     request(story, &mut at);
     answer(story.status, story.grpc_status, story, &mut at);
