@@ -1,11 +1,11 @@
 //! Spans at a collector, and collectors that are dead, slow or wrong: no call notices one.
 
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
+use tokio::time::Instant;
 
 use crate::support::h2_script::{Step, hang};
 use crate::support::{H2Service, Mesh, Outrigger, Refused, Reply, Upstream, eventually, ms, request};

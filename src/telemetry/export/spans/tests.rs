@@ -83,7 +83,10 @@ fn value(attributes: &[KeyValue], key: &str) -> Option<String> {
         Value::IntValue(number) => number.to_string(),
         Value::DoubleValue(number) => number.to_string(),
         Value::BoolValue(on) => on.to_string(),
-        other => panic!("{other:?}"),
+        other @ (Value::ArrayValue(_)
+        | Value::KvlistValue(_)
+        | Value::BytesValue(_)
+        | Value::StringValueStrindex(_)) => panic!("{other:?}"),
     })
 }
 
