@@ -136,10 +136,16 @@ async fn show_config(State(control): State<Control>) -> Response {
     reply_json(StatusCode::OK, &config::show(&snapshot.config, &control.status))
 }
 
-async fn show_services(State(control): State<Control>) -> Response {
+/// With `?counts=1` also the latencies behind the quantiles, for whoever wants those of a moment.
+async fn show_services(
+    State(control): State<Control>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Response {
+    let with_counts = query.get("counts").is_some_and(|value| value == "1");
     let totals = Totals::of(&control.reports.collect().await);
     let config = Arc::clone(&control.mesh.snapshot().config);
-    reply_json(StatusCode::OK, &services::show(&control.mesh.view(Instant::now()), &config, &totals))
+    let view = control.mesh.view(Instant::now());
+    reply_json(StatusCode::OK, &services::show(&view, &config, &totals, with_counts))
 }
 
 async fn force_breaker(

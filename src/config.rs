@@ -36,6 +36,7 @@ pub use problem::Problem;
 pub use schema::schema;
 pub use tls::{Alpn, Certificate, CertificateUse, Tls};
 pub use typed::*;
+pub use units::parse_duration;
 pub use variables::Variables;
 pub use watch::Watcher;
 

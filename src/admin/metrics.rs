@@ -11,7 +11,7 @@ use crate::mesh::ServiceView;
 use crate::policy::State;
 use crate::telemetry::export::{Dropped, ExportStats};
 use crate::telemetry::metrics::{self as table, Format, Metric, Process, Text};
-use crate::telemetry::{Outcome, RetryDecision, ServiceTotals, Totals, WorkerReport};
+use crate::telemetry::{Exemplars, Outcome, RetryDecision, RouteTotals, ServiceTotals, Totals, WorkerReport};
 
 use super::status::{Reload, Reloads};
 
@@ -71,16 +71,23 @@ fn calls(text: &mut Text, totals: &Totals) {
             }
         }
     }
-    for (service, route, counts) in routes(totals).filter(|(_, _, counts)| !counts.duration.is_empty()) {
-        text.histogram(&table::CALL_DURATION, &[service, route], &counts.duration);
+    for (service, route, counts) in timed(totals) {
+        text.histogram(&table::CALL_DURATION, &[service, route], &counts.duration, &counts.exemplars);
+    }
+    for (service, route, counts) in timed(totals) {
+        text.quantiles(&table::CALL_DURATION_QUANTILES, &[service, route], &counts.duration);
     }
     text.sample(&table::CALLS_IN_FLIGHT, &[], totals.in_flight);
 }
 
-fn routes(totals: &Totals) -> impl Iterator<Item = (&str, &str, &crate::telemetry::RouteTotals)> {
+fn routes(totals: &Totals) -> impl Iterator<Item = (&str, &str, &RouteTotals)> {
     totals.services.iter().flat_map(|(service, counts)| {
         counts.routes.iter().map(|(route, counts)| (&**service, &**route, counts))
     })
+}
+
+fn timed(totals: &Totals) -> impl Iterator<Item = (&str, &str, &RouteTotals)> {
+    routes(totals).filter(|(_, _, counts)| !counts.duration.is_empty())
 }
 
 fn call(text: &mut Text, [service, route]: [&str; 2], outcome: Outcome, count: u64) {
@@ -90,10 +97,11 @@ fn call(text: &mut Text, [service, route]: [&str; 2], outcome: Outcome, count: u
 }
 
 fn attempts(text: &mut Text, totals: &Totals, services: &[ServiceView]) {
+    let none = Exemplars::default();
     per_service(text, totals, &table::ATTEMPTS, |counts| counts.attempts);
     for (service, counts) in &totals.services {
         if !counts.attempt_duration.is_empty() {
-            text.histogram(&table::ATTEMPT_DURATION, &[service], &counts.attempt_duration);
+            text.histogram(&table::ATTEMPT_DURATION, &[service], &counts.attempt_duration, &none);
         }
     }
     for (service, counts) in &totals.services {

@@ -141,11 +141,14 @@ fn upgrades_pass_but_not_to_cleartext_http2() {
 fn an_incoming_trace_is_read_and_replaced() {
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let head = format!("GET / HTTP/1.1\r\nHost: x\r\nTraceparent: {parent}\r\n\r\n");
-    assert!(parse(head.as_bytes()).expect("valid").expect("whole").trace.is_some());
+    assert!(parse(head.as_bytes()).expect("valid").expect("whole").trace.ids.is_some());
     assert_eq!(forwarded(&head), "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     let twice =
         format!("GET / HTTP/1.1\r\nHost: x\r\ntraceparent: {parent}\r\ntraceparent: {parent}\r\n\r\n");
-    assert!(parse(twice.as_bytes()).expect("valid").expect("whole").trace.is_none(), "two parents are none");
+    assert!(
+        parse(twice.as_bytes()).expect("valid").expect("whole").trace.ids.is_none(),
+        "two parents are none"
+    );
 }
 
 #[test]
