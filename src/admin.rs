@@ -31,6 +31,7 @@ use tokio::time::Instant;
 
 use crate::mesh::{ForceError, Mesh};
 use crate::policy::Force;
+use crate::telemetry::export::ExportStats;
 use crate::telemetry::metrics::{Format, Process};
 use crate::telemetry::{Reports, Totals};
 
@@ -65,6 +66,8 @@ pub struct Control {
     pub status: Arc<Status>,
     /// A message here begins the drain.
     pub drain: mpsc::Sender<()>,
+    /// What became of the spans; `None` when none are exported.
+    pub export: Option<Arc<ExportStats>>,
 }
 
 // === impl Control ===
@@ -101,6 +104,7 @@ impl Control {
             config_version: told.version,
             ready: self.status.readiness().is_ok(),
             draining: self.status.is_draining(),
+            export: self.export.clone(),
         }
     }
 }

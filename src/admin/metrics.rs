@@ -3,11 +3,13 @@
 //! In: what workers counted, what services are like now, and facts of the process. Out: text. Only
 //! what has something to say is on it: a counter that is 0 would be a series per service and reason.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::error::Fault;
 use crate::mesh::ServiceView;
 use crate::policy::State;
+use crate::telemetry::export::{Dropped, ExportStats};
 use crate::telemetry::metrics::{self as table, Format, Metric, Process, Text};
 use crate::telemetry::{Exemplars, Outcome, RetryDecision, RouteTotals, ServiceTotals, Totals, WorkerReport};
 
@@ -32,6 +34,8 @@ pub struct ProcessFacts {
     pub ready: bool,
     /// About to end.
     pub draining: bool,
+    /// What became of the spans; `None` when none are exported.
+    pub export: Option<Arc<ExportStats>>,
 }
 
 /// The page. `services` are those of the configuration; counts of others are shown too, as long as
@@ -51,6 +55,7 @@ pub fn render(
     connections(&mut text, &totals);
     certificates(&mut text, services);
     life(&mut text, &totals, facts);
+    export(&mut text, reports, facts);
     process(&mut text, facts);
     text.finish()
 }
@@ -208,6 +213,18 @@ fn life(text: &mut Text, totals: &Totals, facts: &ProcessFacts) {
     text.sample(&table::READY, &[], u8::from(facts.ready));
     text.sample(&table::DRAINING, &[], u8::from(facts.draining));
     text.sample(&table::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1);
+}
+
+/// Zeros too: an alert needs to see the first loss. The workers count the calls that found no room.
+fn export(text: &mut Text, reports: &[WorkerReport], facts: &ProcessFacts) {
+    let Some(stats) = &facts.export else { return };
+    text.sample(&table::SPANS_EXPORTED, &[], stats.exported());
+    let queue_full: u64 = reports.iter().map(|report| report.traces_dropped).sum();
+    text.sample(&table::SPANS_DROPPED, &["queue_full"], queue_full);
+    for reason in Dropped::ALL {
+        text.sample(&table::SPANS_DROPPED, &[reason.name()], stats.dropped(reason));
+    }
+    text.sample(&table::EXPORTS_FAILED, &[], stats.failed());
 }
 
 fn process(text: &mut Text, facts: &ProcessFacts) {

@@ -58,6 +58,7 @@ impl Api {
             reports: Reports::new(vec![worker]),
             status: Arc::new(Status::new("v-1")),
             drain,
+            export: None,
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

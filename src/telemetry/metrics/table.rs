@@ -130,6 +130,12 @@ metrics! {
         "Request bodies kept so that they can be sent again, bounded by limits.replay.";
     ACCESS_LOG_DROPPED = Counter "outrigger_access_log_dropped_total" "" []
         "Lines of the access log that were dropped because its writer was behind.";
+    SPANS_EXPORTED = Counter "outrigger_spans_exported_total" "" []
+        "Spans that a collector took.";
+    SPANS_DROPPED = Counter "outrigger_spans_dropped_total" "" ["reason"]
+        "Spans that did not arrive; for queue_full the calls whose spans found no room.";
+    EXPORTS_FAILED = Counter "outrigger_span_exports_failed_total" "" []
+        "Requests to a collector that failed for good.";
     CONFIG_RELOADS = Counter "outrigger_config_reloads_total" "" ["result"]
         "Reloads of the configuration.";
     CONFIG_LAST_RELOAD_SUCCESSFUL = Gauge "outrigger_config_last_reload_successful" "" []
