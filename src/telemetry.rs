@@ -4,6 +4,7 @@
 //! merges. Counting touches memory of its own worker alone: no atomics, no locks.
 
 mod access_log;
+pub mod explain;
 pub mod metrics;
 mod record;
 mod reports;
