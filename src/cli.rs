@@ -3,7 +3,9 @@
 //! In: the process' arguments. Out: an exit code: 0 done, 1 problems, 2 wrong use. Each subcommand
 //! is one file; nothing here does work of its own.
 
+mod ask;
 mod check;
+mod explain;
 mod force;
 mod run;
 mod schema;
@@ -51,7 +53,22 @@ enum Command {
         /// What the breaker is told.
         state: force::State,
         /// Where the admin API of the proxy listens.
-        #[arg(long, value_name = "HOST:PORT", default_value = force::ADMIN, value_parser = force::host_port)]
+        #[arg(long, value_name = "HOST:PORT", default_value = ask::ADMIN, value_parser = ask::host_port)]
+        admin: String,
+    },
+    /// Tell why calls went as they did: the latest faults, or one call, or one that is not sent.
+    Explain {
+        /// The trace id or request id of a call; the first 8 digits of a trace id are enough if no
+        /// other trace has them.
+        id: Option<String>,
+        /// Tell what would happen to such a call now, without sending it.
+        #[arg(long, num_args = 2, value_names = ["METHOD", "URL"], conflicts_with = "id")]
+        dry: Option<Vec<String>>,
+        /// Print the JSON of the admin API.
+        #[arg(long)]
+        json: bool,
+        /// Where the admin API of the proxy listens.
+        #[arg(long, value_name = "HOST:PORT", default_value = ask::ADMIN, value_parser = ask::host_port)]
         admin: String,
     },
 }
@@ -86,6 +103,14 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Command::Schema => schema::schema(),
         Command::Force { service, state, admin } => force::force(&service, state, &admin),
+        Command::Explain { id, dry, json, admin } => {
+            let asked = match (&id, dry.as_deref()) {
+                (_, Some([method, url])) => explain::Asked::Dry(method, url),
+                (Some(id), _) => explain::Asked::Call(id),
+                (None, _) => explain::Asked::Latest,
+            };
+            explain::explain(asked, json, &admin)
+        }
     }
 }
 

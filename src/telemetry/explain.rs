@@ -9,25 +9,28 @@ mod decision;
 mod told;
 mod words;
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::config::{Config, Origin, POLICY_KEYS};
+use crate::config::{Config, Origin, POLICY_KEYS, Policy};
 use crate::wire::TraceForm;
 
-use super::story::{Attempt, Rules, Story};
+use super::story::{Attempt, Story};
 
 pub use cause::{Cause, causes};
 pub use told::told;
-pub use words::{clean, of_rules, time_of_day};
+pub use words::{clean, place as at, time, time_of_day};
 
-use words::{host_of, place};
+use words::{host_of, of_policy, place};
 
 /// The story of one call, as `/explain` gives it.
 pub fn explain(story: &Story, config: &Config) -> Value {
     let rules = story.rules.as_ref();
     let causes: Vec<Value> = causes(story, config).iter().map(Cause::json).collect();
+    let policy = rules.map(|rules| policy_values(&rules.policy, &rules.files)).unwrap_or_default();
+    let policy: Vec<Value> = policy.iter().map(Cause::json).collect();
     let at = |origin: Option<Origin>| rules.zip(origin).and_then(|(rules, origin)| place(&rules.files, origin));
     json!({
         "traceId": story.trace.trace_text(),
@@ -59,15 +62,15 @@ pub fn explain(story: &Story, config: &Config) -> Value {
         "callersDeadline": story.callers_deadline,
         "cause": causes.first(),
         "causes": causes,
-        "policy": rules.map(policy).unwrap_or_default(),
+        "policy": policy,
         "attempts": story.attempts.iter().map(attempt).collect::<Vec<_>>(),
         "told": told(story, config),
     })
 }
 
-/// Every effective value with its place.
-fn policy(rules: &Rules) -> Vec<Value> {
-    POLICY_KEYS.iter().map(|key| of_rules(rules, key).json()).collect()
+/// Every value of a policy, with its place.
+pub fn policy_values(policy: &Policy, files: &[PathBuf]) -> Vec<Cause> {
+    POLICY_KEYS.iter().map(|key| of_policy(policy, key, files)).collect()
 }
 
 fn attempt(attempt: &Attempt) -> Value {

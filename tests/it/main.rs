@@ -25,6 +25,7 @@ mod detection;
 mod dns;
 mod docs;
 mod exhaustion;
+mod explain;
 mod faults;
 mod force;
 mod grpc;

@@ -118,9 +118,7 @@ pub(super) fn because(story: &Story) -> String {
 fn because_of(fault: Fault, story: &Story, service: &str) -> String {
     match fault {
         Fault::NoRoute => "the request names no host that it could be sent to.".to_owned(),
-        Fault::Denied => {
-            format!("no service has the host {}, and such calls are refused.", clean(host_of(&story.host)))
-        }
+        Fault::Denied => "no service claims the call, and such calls are refused.".to_owned(),
         Fault::LoopDetected => format!("{service} leads straight back to this proxy."),
         Fault::BulkheadFull => {
             format!("all places for calls to {service} were taken, and there was no room to wait.")
@@ -200,6 +198,9 @@ fn deadline(story: &Story) -> Vec<Cause> {
 /// Where a service stands: its `endpoints` or `tls` if it still stands where it did, else its name.
 fn target(story: &Story, config: &Config, key: &'static str) -> Vec<Cause> {
     let Some(rules) = &story.rules else { return Vec::new() };
+    if &*story.service == "unknown" {
+        return Vec::new();
+    }
     let found = |service: &&Service| service.name == story.service && service.origin == rules.service;
     let service = config.services.iter().find(found).filter(|_| same_files(rules, config));
     let origin = service.map_or(rules.service, |service| match key {
@@ -257,7 +258,7 @@ fn is_past_deadline(story: &Story) -> bool {
 
 impl Cause {
     /// A value of the configuration.
-    pub(super) fn of(key: &'static str, value: String, origin: Origin, files: &[PathBuf]) -> Self {
+    pub fn of(key: &'static str, value: String, origin: Origin, files: &[PathBuf]) -> Self {
         Self { key, value, at: place(files, origin), layer: origin.layer.name() }
     }
 

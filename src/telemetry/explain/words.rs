@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use crate::config::{Layer, Origin};
+use crate::config::{Layer, Origin, Policy};
 use crate::error::Sent;
 
 use super::super::story::Rules;
@@ -16,13 +16,18 @@ use super::Cause;
 const DAY: u64 = 86_400;
 
 /// The value of a policy key, and where it was set.
-pub fn of_rules(rules: &Rules, key: &'static str) -> Cause {
-    let origin = rules.policy.origins.get(key).unwrap_or(Origin::BUILT_IN);
-    Cause::of(key, rules.policy.value(key), origin, &rules.files)
+pub(super) fn of_policy(policy: &Policy, key: &'static str, files: &[PathBuf]) -> Cause {
+    let origin = policy.origins.get(key).unwrap_or(Origin::BUILT_IN);
+    Cause::of(key, policy.value(key), origin, files)
+}
+
+/// The same, for a finished call.
+pub(super) fn of_rules(rules: &Rules, key: &'static str) -> Cause {
+    of_policy(&rules.policy, key, &rules.files)
 }
 
 /// `mesh.yaml:14`; `None` for what no file sets.
-pub(super) fn place(files: &[PathBuf], origin: Origin) -> Option<String> {
+pub fn place(files: &[PathBuf], origin: Origin) -> Option<String> {
     if origin.layer == Layer::BuiltIn {
         return None;
     }
@@ -31,7 +36,7 @@ pub(super) fn place(files: &[PathBuf], origin: Origin) -> Option<String> {
 }
 
 /// A time with the digits that matter: `87 us`, `12.3 ms`, `1.25 s`.
-pub(super) fn time(time: Duration) -> String {
+pub fn time(time: Duration) -> String {
     let micros = time.as_micros();
     match micros {
         0..1_000 => format!("{micros} us"),
