@@ -14,7 +14,7 @@ use crate::config::Balance;
 use crate::error::{Fault, Sent};
 use crate::mesh::ServiceState;
 use crate::policy::{State, Verdict};
-use crate::telemetry::story::{BreakerSeen, Judged, Pick, Rules, Story};
+use crate::telemetry::story::{BreakerSeen, Judged, Pick, Rules, Story, clipped};
 use crate::telemetry::{Fate, Outcome, RetryDecision, Traits};
 
 use super::Call;
@@ -162,16 +162,16 @@ impl<S: Side> Call<'_, S> {
             trace: self.head.trace,
             span_id: self.local.random_id(),
             export: None,
-            request_id: asked.request_id.map(Box::from),
+            request_id: asked.request_id.map(clipped),
             started: SystemTime::now().checked_sub(elapsed).unwrap_or(SystemTime::UNIX_EPOCH),
             duration,
             service: Arc::clone(&plan.service.state.name),
             route: Arc::clone(&plan.route().name),
             rules: Some(rules),
             protocol: asked.protocol,
-            method: asked.method.into(),
-            path: asked.path.into(),
-            host: asked.host.into(),
+            method: clipped(asked.method),
+            path: clipped(asked.path),
+            host: clipped(asked.host),
             outcome,
             status: record.status,
             grpc_status: record.trail.grpc_status(),

@@ -137,7 +137,9 @@ impl Stories {
     pub fn fate(&self, traits: &Traits, now: Instant) -> Fate {
         let notable = traits.outcome != Outcome::Success || traits.retried || traits.slow;
         let export = self.outlet.as_ref().and_then(|_| why(self.always.get(), traits));
-        let keep = if notable {
+        let keep = if self.shelves.borrow().bytes_max == 0 {
+            None
+        } else if notable {
             Some(Shelf::Notable)
         } else if self.sample_at.get().is_none_or(|at| now >= at) {
             self.sample_at.set(Some(now + SAMPLE_EVERY));
@@ -241,3 +243,6 @@ impl Shelves {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,9 @@ use crate::wire::TraceParent;
 
 use super::{Outcome, RetryDecision};
 
+/// Most bytes of one text of the application's, such as a path, that a story keeps.
+const TEXT_BYTES_MAX: usize = 1024;
+
 /// One call, from its head to the end of its reply.
 #[derive(Debug, Clone)]
 pub struct Story {
@@ -206,8 +209,8 @@ impl Story {
             route: Arc::from(""),
             rules: None,
             protocol: Spoken::Http1,
-            method: method.into(),
-            path: path.into(),
+            method: clipped(method),
+            path: clipped(path),
             host: Box::from(""),
             outcome: Outcome::Fault(fault),
             status: fault.status(),
@@ -336,4 +339,13 @@ pub fn line_parts(line: &[u8]) -> (String, String) {
             .map_or(target, |(_, host)| if target.starts_with('/') { target } else { host }),
     };
     (method, path.to_owned())
+}
+
+/// A text of the application's as it is kept: at most [`TEXT_BYTES_MAX`] bytes of it.
+pub fn clipped(mut text: String) -> Box<str> {
+    if text.len() > TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        text.push('…');
+    }
+    text.into()
 }
