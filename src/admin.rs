@@ -153,10 +153,7 @@ async fn show_explanations(
     explain::show(stories, &query, &config)
 }
 
-async fn show_dry(
-    State(control): State<Control>,
-    Query(query): Query<HashMap<String, String>>,
-) -> Response {
+async fn show_dry(State(control): State<Control>, Query(query): Query<HashMap<String, String>>) -> Response {
     explain::dry::show(&control.mesh, &query, Instant::now())
 }
 

@@ -45,7 +45,10 @@ pub(super) fn explain(asked: Asked<'_>, as_json: bool, admin: &str) -> ExitCode 
             ExitCode::SUCCESS
         }
         None => {
-            super::complain(&format!("no answer from the admin API at {admin}: {}\n", strange("it has no story")));
+            super::complain(&format!(
+                "no answer from the admin API at {admin}: {}\n",
+                strange("it has no story")
+            ));
             ExitCode::FAILURE
         }
     }

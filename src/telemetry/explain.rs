@@ -31,7 +31,8 @@ pub fn explain(story: &Story, config: &Config) -> Value {
     let causes: Vec<Value> = causes(story, config).iter().map(Cause::json).collect();
     let policy = rules.map(|rules| policy_values(&rules.policy, &rules.files)).unwrap_or_default();
     let policy: Vec<Value> = policy.iter().map(Cause::json).collect();
-    let at = |origin: Option<Origin>| rules.zip(origin).and_then(|(rules, origin)| place(&rules.files, origin));
+    let at =
+        |origin: Option<Origin>| rules.zip(origin).and_then(|(rules, origin)| place(&rules.files, origin));
     json!({
         "traceId": story.trace.trace_text(),
         "spanId": format!("{:016x}", story.span_id),
@@ -74,9 +75,9 @@ pub fn policy_values(policy: &Policy, files: &[PathBuf]) -> Vec<Cause> {
 }
 
 fn attempt(attempt: &Attempt) -> Value {
-    let breaker = attempt.breaker.map(|seen| {
-        json!({"state": seen.state, "generation": seen.generation, "refused": seen.refused})
-    });
+    let breaker = attempt
+        .breaker
+        .map(|seen| json!({"state": seen.state, "generation": seen.generation, "refused": seen.refused}));
     json!({
         "spanId": (attempt.span_id != 0).then(|| format!("{:016x}", attempt.span_id)),
         "startedMs": millis(attempt.started),

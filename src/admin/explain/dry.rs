@@ -130,8 +130,10 @@ impl<'m> Outlook<'m> {
         let index = service.and_then(|service| route_of(service, method, path, |_| None));
         let route = service.zip(index).map(|(service, index)| &service.routes[index]);
         let before = service.map(|service| &service.routes[..index.unwrap_or(service.routes.len())]);
-        let takes = |route: &&Route| !route.matches.headers.is_empty() && route.matches.matches_line(method, path);
-        let view = service.and_then(|service| mesh.view(now).into_iter().find(|view| view.name == service.name));
+        let takes =
+            |route: &&Route| !route.matches.headers.is_empty() && route.matches.matches_line(method, path);
+        let view =
+            service.and_then(|service| mesh.view(now).into_iter().find(|view| view.name == service.name));
         let endpoints = view.iter().flat_map(|view| &view.endpoints);
         let policy = policy(config, service, route);
         Self {
@@ -166,7 +168,9 @@ impl<'m> Outlook<'m> {
         if view.breaker_refuses && breaker.is_some_and(|breaker| enforced(breaker.mode)) {
             return Fate::Refused(Fault::BreakerOpen);
         }
-        if let Some((seen, settings)) = view.bulkhead.zip(policy.bulkhead.as_ref()).filter(|(_, it)| enforced(it.mode)) {
+        if let Some((seen, settings)) =
+            view.bulkhead.zip(policy.bulkhead.as_ref()).filter(|(_, it)| enforced(it.mode))
+        {
             let has_queue = !settings.max_wait.is_zero();
             if self.target.secure {
                 if seen.connections >= settings.max_connections {
@@ -184,7 +188,8 @@ impl<'m> Outlook<'m> {
         let (service, route, config) = (self.service, self.route, self.config);
         let fate = self.fate();
         let view = self.view.as_ref();
-        let values: Vec<Value> = policy_values(self.policy(), &config.files).iter().map(Cause::json).collect();
+        let values: Vec<Value> =
+            policy_values(self.policy(), &config.files).iter().map(Cause::json).collect();
         let page = view.map(|view| services::live(view, service)).unwrap_or_default();
         json!({
             "method": self.target.method,

@@ -26,7 +26,8 @@ fn ask(pairs: &[(&str, &str)]) -> Result<Vec<u64>, &'static str> {
     ];
     let query = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let picked = Wanted::of(&query).and_then(|wanted| wanted.pick(stories));
-    let seconds = |story: &Arc<Story>| story.started.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let seconds =
+        |story: &Arc<Story>| story.started.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     picked.map(|stories| stories.iter().map(seconds).collect()).map_err(|(_, error, _)| error)
 }
 

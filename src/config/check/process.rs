@@ -232,11 +232,7 @@ impl Draft<'_> {
             service: None,
             workers: None,
             access_log: AccessLog::Off,
-            drain: Drain {
-                quiet: Duration::ZERO,
-                timeout: Duration::ZERO,
-                timeout_origin: Origin::BUILT_IN,
-            },
+            drain: Drain { quiet: Duration::ZERO, timeout: Duration::ZERO, timeout_origin: Origin::BUILT_IN },
             drain_timeout_place: Place::NONE,
             limits: Limits {
                 connections: 1,

@@ -47,7 +47,9 @@ pub fn causes(story: &Story, config: &Config) -> Vec<Cause> {
 fn of_fault(fault: Fault, story: &Story, config: &Config) -> Vec<Cause> {
     let key = |key| one(story, key);
     match fault {
-        Fault::NoRoute | Fault::RequestMalformed | Fault::HeaderTooLarge | Fault::ClientCancelled => Vec::new(),
+        Fault::NoRoute | Fault::RequestMalformed | Fault::HeaderTooLarge | Fault::ClientCancelled => {
+            Vec::new()
+        }
         Fault::Denied => vec![denied(config)],
         Fault::BulkheadFull if is_long_lived(story) => key("bulkhead.maxConnections"),
         Fault::BulkheadFull => [key("bulkhead.maxConcurrent"), queue(story)].concat(),

@@ -13,58 +13,67 @@ use super::words::{count, of_rules, time, trimmed};
 pub(super) fn sentence(story: &Story, attempt: &Attempt) -> Option<String> {
     let Some(decision) = attempt.decision else { return undecided(story, attempt) };
     let service = service(story);
-    let cite = |key| cite(story, key);
-    Some(match decision {
-        RetryDecision::Retried => format!("Tried again after a back-off of {}{}.", time(attempt.back_off), left(attempt)),
-        RetryDecision::Redialled => "Sent again at once: the idle connection had ended already, which counts as \
-                                     no retry and costs no budget."
-            .to_owned(),
-        RetryDecision::Observed => {
-            format!("Not tried again: it would have been, but retries only observe{}.", cite("retries.mode"))
+    let clause = match decision {
+        RetryDecision::Retried => {
+            return Some(format!(
+                "Tried again after a back-off of {}{}.",
+                time(attempt.back_off),
+                left(attempt)
+            ));
         }
-        RetryDecision::NotIdempotent => format!(
-            "Not tried again: {service} may have acted on this {}, and doing so twice could do harm{}.",
-            story.method,
-            cite("idempotent")
-        ),
+        RetryDecision::Redialled => return Some(REDIALLED.to_owned()),
+        RetryDecision::Observed => "it would have been, but retries only observe".to_owned(),
+        RetryDecision::NotIdempotent => {
+            format!("{service} may have acted on this {}, and doing so twice could do harm", story.method)
+        }
         RetryDecision::Exhausted => {
             let made = count(story.retries(), "retry", "retries");
-            format!("Not tried again: {made} of this call were made, and there may be no more{}.", cite("retries.maxRetries"))
+            format!("this call has had {made}, and may have no more")
         }
-        RetryDecision::Body => format!(
-            "Not tried again: the body of the request was too large to be kept, or still arriving{}.",
-            cite("retries.maxBody")
-        ),
+        RetryDecision::Body => {
+            "the body of the request was too large to be kept, or still arriving".to_owned()
+        }
         RetryDecision::Budget => {
-            let left = attempt.budget_left.unwrap_or_default();
-            format!(
-                "Not tried again: the retry budget of {service} was spent, with {} left{}.",
-                tokens(left),
-                cite("retries.budget.ratio")
-            )
+            let left = tokens(attempt.budget_left.unwrap_or_default());
+            format!("the retry budget of {service} was spent, with {left} left")
         }
-        RetryDecision::Deadline => format!(
-            "Not tried again: the back-off would have ended after the deadline, which was {} away{}.",
-            time(attempt.deadline_left.unwrap_or_default()),
-            deadline(story)
-        ),
-        RetryDecision::Breaker => {
-            format!("Not tried again: the circuit breaker of {service} would have refused it.")
+        RetryDecision::Deadline => {
+            let left = time(attempt.deadline_left.unwrap_or_default());
+            format!("the back-off would have ended after the deadline, which was {left} away")
         }
-        RetryDecision::RetryAfter => format!(
-            "Not tried again: with Retry-After {service} asked for a longer wait than this call has{}.",
-            attempt.deadline_left.map(|left| format!("; its deadline was {} away", time(left))).unwrap_or_default()
-        ),
-        RetryDecision::Pushback => {
-            format!("Not tried again: {service} said that it is overloaded, or forbade it.")
+        RetryDecision::Breaker => format!("the circuit breaker of {service} would have refused it"),
+        RetryDecision::RetryAfter => {
+            let left = attempt.deadline_left.map(|left| format!("; its deadline was {} away", time(left)));
+            let left = left.unwrap_or_default();
+            format!("with Retry-After {service} asked for a longer wait than this call has{left}")
         }
-        RetryDecision::Started => {
-            "Not tried again: the answer was on its way to the application already.".to_owned()
-        }
-        RetryDecision::Status => {
-            format!("Not tried again: a failure of this kind is never, or not by this policy{}.", cite("retries.retryOn"))
-        }
-    })
+        RetryDecision::Pushback => format!("{service} said that it is overloaded, or forbade it"),
+        RetryDecision::Started => "the answer was on its way to the application already".to_owned(),
+        RetryDecision::Status => "a failure of this kind is never, or not by this policy".to_owned(),
+    };
+    Some(format!("Not tried again: {clause}{}.", decided_by(decision, story)))
+}
+
+const REDIALLED: &str = "Sent again at once: the idle connection had ended already, which counts as no retry and \
+                         costs no budget.";
+
+/// The key that said no, after a clause; nothing where none did.
+fn decided_by(decision: RetryDecision, story: &Story) -> String {
+    match decision {
+        RetryDecision::Observed => cite(story, "retries.mode"),
+        RetryDecision::NotIdempotent => cite(story, "idempotent"),
+        RetryDecision::Exhausted => cite(story, "retries.maxRetries"),
+        RetryDecision::Body => cite(story, "retries.maxBody"),
+        RetryDecision::Budget => cite(story, "retries.budget.ratio"),
+        RetryDecision::Deadline => deadline(story),
+        RetryDecision::Status => cite(story, "retries.retryOn"),
+        RetryDecision::Retried
+        | RetryDecision::Redialled
+        | RetryDecision::Breaker
+        | RetryDecision::RetryAfter
+        | RetryDecision::Pushback
+        | RetryDecision::Started => String::new(),
+    }
 }
 
 /// Nobody asked: retries are off, or this is nothing that a retry could mend.
@@ -83,7 +92,9 @@ fn undecided(story: &Story, attempt: &Attempt) -> Option<String> {
         return Some(format!("Not tried again: the time of the call was over{}.", deadline(story)));
     }
     if fault.is_some_and(|fault| fault.side() == Side::Local) {
-        return Some("Not tried again: a refusal of our own never is, for more calls would not help.".to_owned());
+        return Some(
+            "Not tried again: a refusal of our own never is, for more calls would not help.".to_owned(),
+        );
     }
     retries_off.then(|| format!("Not tried again: retries are off{}.", cite(story, "retries")))
 }

@@ -20,7 +20,12 @@ pub fn told(story: &Story, config: &Config) -> String {
     lines.extend(story.rules.as_ref().map(|rules| format!("  {}", target(story, rules))));
     lines.extend(waits(story).map(|waits| format!("  {waits}")));
     for (index, attempt) in story.attempts.iter().enumerate() {
-        lines.push(format!("  attempt {}, at {}: {}", index + 1, time(attempt.started), road(story, attempt)));
+        lines.push(format!(
+            "  attempt {}, at {}: {}",
+            index + 1,
+            time(attempt.started),
+            road(story, attempt)
+        ));
         lines.extend(decision::sentence(story, attempt).map(|sentence| format!("    {sentence}")));
     }
     if story.attempts.is_empty() {
@@ -66,14 +71,22 @@ fn target(story: &Story, rules: &Rules) -> String {
     let at = |origin| place(&rules.files, origin).map(|at| format!(" ({at})")).unwrap_or_default();
     let host = clean(host_of(&story.host));
     if &*story.service == "unknown" {
-        return format!("no service has the host {host}: it passed through, over {}", story.protocol.name());
+        return format!(
+            "no service has the host {host}: such calls pass through, over {}",
+            story.protocol.name()
+        );
     }
     let route = match rules.route {
         Some(origin) => format!(", route {}{}", story.route, at(origin)),
         None => ", no route".to_owned(),
     };
     let host = if host.is_empty() { String::new() } else { format!(", as {host}") };
-    format!("taken by service {}{}{route}{host}, over {}", story.service, at(rules.service), story.protocol.name())
+    format!(
+        "taken by service {}{}{route}{host}, over {}",
+        story.service,
+        at(rules.service),
+        story.protocol.name()
+    )
 }
 
 /// The deadline, and the time spent in queues.
@@ -82,7 +95,8 @@ fn waits(story: &Story) -> Option<String> {
         let whose = if story.callers_deadline { "the caller's own" } else { "by timeout" };
         format!("deadline {} ({whose})", time(deadline))
     });
-    let queued = (!story.queued.is_zero()).then(|| format!("{} in the queue of the bulkhead", time(story.queued)));
+    let queued =
+        (!story.queued.is_zero()).then(|| format!("{} in the queue of the bulkhead", time(story.queued)));
     let parts: Vec<String> = [deadline, queued].into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }
@@ -104,7 +118,8 @@ fn breaker(attempt: &Attempt) -> Option<String> {
 }
 
 fn queue(attempt: &Attempt) -> Option<String> {
-    (!attempt.queued.is_zero()).then(|| format!("it waited {} for a place in the bulkhead", time(attempt.queued)))
+    (!attempt.queued.is_zero())
+        .then(|| format!("it waited {} for a place in the bulkhead", time(attempt.queued)))
 }
 
 /// Where it went, why there, and on what connection.

@@ -13,17 +13,20 @@ async fn a_call_that_would_be_sent() {
     let (upstream, proxy) = shop(policy, [Reply::Ok("x")]).await;
     let told = explained(&proxy, &["--dry", "GET", URL]).await;
     let timeout = format!("mesh.yaml:{}, service)", line_of(&proxy, "timeout:"));
-    assert_tells(&told, &[
-        "GET http://shop/a: it would be sent",
-        "service shop (",
-        ", no route",
-        "with the right x-beta, route beta would take it",
-        "breaker: closed, and lets it pass",
-        "bulkhead: 0 of 1024 places taken, 0 waiting",
-        "retries: up to 2, whatever was sent, for it may be repeated",
-        "    timeout: 700ms (",
-        &timeout,
-    ]);
+    assert_tells(
+        &told,
+        &[
+            "GET http://shop/a: it would be sent",
+            "service shop (",
+            ", no route",
+            "with the right x-beta, route beta would take it",
+            "breaker: closed, and lets it pass",
+            "bulkhead: 0 of 1024 places taken, 0 waiting",
+            "retries: up to 2, whatever was sent, for it may be repeated",
+            "    timeout: 700ms (",
+            &timeout,
+        ],
+    );
     assert!(!told.contains("hunter2"), "{told}");
     let told = explained(&proxy, &["--dry", "POST", "http://shop/check"]).await;
     assert_tells(&told, &[", route check (", "for it may be repeated", "    idempotent: true ("]);
@@ -37,7 +40,10 @@ async fn an_open_breaker() {
     let (upstream, proxy) = shop("", [Reply::Ok("x")]).await;
     proxy.post_admin("/services/shop/breaker?state=open").await;
     let told = explained(&proxy, &["--dry", "GET", URL]).await;
-    assert_tells(&told, &["it would be refused with 503 breaker_open", "breaker: open, by force, and refuses it"]);
+    assert_tells(
+        &told,
+        &["it would be refused with 503 breaker_open", "breaker: open, by force, and refuses it"],
+    );
     let json: serde_json::Value =
         serde_json::from_str(&explained(&proxy, &["--json", "--dry", "GET", URL]).await).expect("JSON");
     assert_eq!((&json["fate"], &json["reason"]), (&"refused".into(), &"breaker_open".into()));
@@ -49,7 +55,10 @@ async fn an_open_breaker() {
 async fn a_full_bulkhead_and_one_with_a_queue() {
     for (policy, fate) in [
         ("bulkhead: {maxConcurrent: 1}", "it would be refused with 503 bulkhead_full"),
-        ("bulkhead: {maxConcurrent: 1, maxWait: 5s}", "it would wait for a place in the bulkhead, at most 5 s"),
+        (
+            "bulkhead: {maxConcurrent: 1, maxWait: 5s}",
+            "it would wait for a place in the bulkhead, at most 5 s",
+        ),
     ] {
         let (upstream, proxy) = shop(policy, [held(Reply::Ok("x"))]).await;
         let first = proxy.get_later("/");

@@ -1,6 +1,6 @@
 //! The list of the latest faults, and how a call is found.
 
-use crate::support::{Reply, Refused, eventually, outrigger, request, shop};
+use crate::support::{Refused, Reply, eventually, outrigger, request, shop};
 
 use super::{TRACE, TRACED, explain, explained};
 
@@ -8,22 +8,34 @@ const OTHER: &str = "traceparent: 00-0af76519ffffffffffffffffffffffff-b7ad6b7169
 
 #[tokio::test]
 async fn the_latest_faults_are_listed_the_newest_first() {
-    let (_upstream, proxy) = shop("retries: off", [Reply::Ok("x"), Reply::Status(503), Reply::CloseUnanswered]).await;
+    let (_upstream, proxy) =
+        shop("retries: off", [Reply::Ok("x"), Reply::Status(503), Reply::CloseUnanswered]).await;
     for path in ["/fine", "/first", "/second"] {
         proxy.call(request("GET", path, &[TRACED])).await;
     }
     eventually("both are told", async || explained(&proxy, &[]).await.lines().count() == 3).await;
     let list = explained(&proxy, &[]).await;
     let lines: Vec<&str> = list.lines().collect();
-    for (line, words) in lines.iter().zip([["TIME", "REASON"], ["GET /second", "reset_before_response"], ["GET /first", "status_5xx"]]) {
+    for (line, words) in lines.iter().zip([
+        ["TIME", "REASON"],
+        ["GET /second", "reset_before_response"],
+        ["GET /first", "status_5xx"],
+    ]) {
         assert!(words.iter().all(|word| line.contains(word)), "want {words:?} in {line}");
     }
-    assert!(lines[1].contains(TRACE) && lines[1].contains("shop") && lines[1].contains("502"), "{}", lines[1]);
+    assert!(
+        lines[1].contains(TRACE) && lines[1].contains("shop") && lines[1].contains("502"),
+        "{}",
+        lines[1]
+    );
     let all = proxy.get_admin("/explain?all=1").await.json();
     assert_eq!(all["stories"].as_array().expect("a list").len(), 3, "the success too");
     let one = proxy.get_admin("/explain?limit=1").await.json();
     assert_eq!(one["stories"][0]["path"], "/second");
-    assert_eq!(proxy.get_admin("/explain?service=other").await.json()["stories"].as_array().map(Vec::len), Some(0));
+    assert_eq!(
+        proxy.get_admin("/explain?service=other").await.json()["stories"].as_array().map(Vec::len),
+        Some(0)
+    );
 }
 
 #[tokio::test]
@@ -37,14 +49,22 @@ async fn a_call_is_found_by_its_trace_its_beginning_or_its_request_id() {
     .await;
     for id in [TRACE, &TRACE[..8], &TRACE[..31]] {
         let told = explained(&proxy, &[id]).await;
-        let (one, two) = (told.find("GET /one").expect("the first"), told.find("GET /two").expect("the second"));
+        let (one, two) =
+            (told.find("GET /one").expect("the first"), told.find("GET /two").expect("the second"));
         assert!(one < two, "in the order in which they happened:\n{told}");
     }
     let told = explained(&proxy, &["req-7"]).await;
-    assert!(told.contains("GET /one") && told.contains("request id req-7") && !told.contains("/two"), "{told}");
-    let json: serde_json::Value = serde_json::from_str(&explained(&proxy, &["--json", TRACE]).await).expect("JSON");
+    assert!(
+        told.contains("GET /one") && told.contains("request id req-7") && !told.contains("/two"),
+        "{told}"
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&explained(&proxy, &["--json", TRACE]).await).expect("JSON");
     let story = &json["stories"][0];
-    assert_eq!((&story["path"], &story["reason"], &story["status"]), (&"/two".into(), &"status_5xx".into(), &503.into()));
+    assert_eq!(
+        (&story["path"], &story["reason"], &story["status"]),
+        (&"/two".into(), &"status_5xx".into(), &503.into())
+    );
     assert_eq!(story["cause"]["key"], "retries");
     assert_eq!(story["attempts"][0]["verdict"], "failure");
     assert_eq!(story["parentSpanId"], "b7ad6b7169203331");

@@ -10,7 +10,10 @@ async fn denied_cites_outbound_unknown() {
     let reply = proxy.call("GET /x HTTP/1.1\r\nHost: stranger\r\n\r\n").await;
     assert_eq!(reply.outcome(), (403, "denied"));
     let story = newest(&proxy, "denied").await;
-    assert_tells(&story, &["GET /x for the destination: 403 denied", "no service has the host stranger", "nothing was sent"]);
+    assert_tells(
+        &story,
+        &["GET /x for the destination: 403 denied", "no service has the host stranger", "nothing was sent"],
+    );
     assert_cause(&proxy, &story, "outbound.unknown: deny", "outbound:", "process");
 }
 
@@ -50,9 +53,15 @@ async fn a_body_that_does_not_come_cites_idle_timeout() {
     let (_upstream, proxy) = shop("timeout: off\nidleTimeout: 200ms", [Reply::Ok("x")]).await;
     let mut client = proxy.client().await;
     client.send(request("POST", "/", &["Content-Length: 10", TRACED]) + "hello").await;
-    assert_eq!(tokio::time::timeout(BOUND, client.read_reply()).await.expect("a reply").outcome(), (408, "request_timeout"));
+    assert_eq!(
+        tokio::time::timeout(BOUND, client.read_reply()).await.expect("a reply").outcome(),
+        (408, "request_timeout")
+    );
     let story = story(&proxy).await;
-    assert_tells(&story, &["POST / for shop: 408 request_timeout", "the application took too long to send its request"]);
+    assert_tells(
+        &story,
+        &["POST / for shop: 408 request_timeout", "the application took too long to send its request"],
+    );
     assert_cause(&proxy, &story, "idleTimeout: 200ms", "idleTimeout:", "service");
 }
 
@@ -64,6 +73,9 @@ async fn an_application_that_goes_away_is_told() {
     upstream.saw(1).await;
     client.abort();
     let story = story(&proxy).await;
-    assert_tells(&story, &["499 client_cancelled", "why: the application went away before it had its answer."]);
+    assert_tells(
+        &story,
+        &["499 client_cancelled", "why: the application went away before it had its answer."],
+    );
     assert_no_cause(&story);
 }

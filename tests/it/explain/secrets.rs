@@ -1,6 +1,6 @@
 //! Credentials and tokens show nowhere: not in explanations, not in the access log, not in `/config`.
 
-use crate::support::{Reply, eventually, shop_with};
+use crate::support::{Client, Reply, eventually, shop_with};
 
 use super::explained;
 
@@ -18,7 +18,8 @@ fn assert_clean(what: &str, text: &str) {
 #[tokio::test]
 async fn no_secret_shows_anywhere() {
     for top in ["accessLog: stdout", "accessLog: stdout\noutbound: {listen: 127.0.0.1:0, unknown: deny}"] {
-        let (_upstream, proxy) = shop_with(top, "retries: off", [Reply::Status(503)]).await;
+        let (_upstream, proxy) =
+            shop_with(top, "retries: off\nlisten: 127.0.0.1:0", [Reply::Status(503)]).await;
         let requests = [
             "GET /a?access_token=t0ken HTTP/1.1\r\nHost: shop".to_owned(),
             "GET http://user:pa55word@shop/a?access_token=t0ken HTTP/1.1\r\nHost: shop".to_owned(),
@@ -31,13 +32,16 @@ async fn no_secret_shows_anywhere() {
         for request in &requests {
             proxy.call(format!("{request}\r\n{FIELDS}\r\n\r\n")).await;
         }
+        let own = "GET /a?access_token=t0ken HTTP/1.1\r\nHost: user:pa55word@shop\r\n\r\n";
+        assert_eq!(Client::connect(proxy.service("shop")).await.call(own).await.status, 503);
+        let calls = requests.len() + 1;
         eventually("all are told", async || {
             let page = proxy.get_admin("/explain?all=1&limit=500").await.json();
-            page["stories"].as_array().is_some_and(|stories| stories.len() == requests.len())
+            page["stories"].as_array().is_some_and(|stories| stories.len() == calls)
         })
         .await;
         let logged = || proxy.log().iter().filter(|line| line.contains("\"trace_id\"")).count();
-        eventually("all are logged", async || logged() == requests.len()).await;
+        eventually("all are logged", async || logged() == calls).await;
         for path in ["/explain?all=1", "/config", "/services", "/metrics"] {
             assert_clean(path, &proxy.get_admin(path).await.text());
         }
