@@ -20,7 +20,7 @@ async fn denied_cites_outbound_unknown() {
 #[tokio::test]
 async fn no_route_is_the_requests_own_doing() {
     let proxy = Mesh::new().start().await;
-    assert_eq!(proxy.call("GET / HTTP/1.1\r\nHost: :80\r\n\r\n").await.outcome(), (404, "no_route"));
+    assert_eq!(proxy.call("GET / HTTP/1.0\r\n\r\n").await.outcome(), (404, "no_route"));
     let story = newest(&proxy, "no_route").await;
     assert_tells(&story, &["404 no_route", "why: the request names no host that it could be sent to."]);
     assert_no_cause(&story);
