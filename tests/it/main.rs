@@ -25,6 +25,7 @@ mod detection;
 mod dns;
 mod docs;
 mod exhaustion;
+mod explain;
 mod export;
 mod faults;
 mod force;
