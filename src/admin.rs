@@ -10,8 +10,10 @@
 
 mod config;
 mod guard;
+mod history;
 mod listen;
 mod metrics;
+mod page;
 mod reply;
 mod services;
 mod status;
@@ -34,6 +36,7 @@ use crate::policy::Force;
 use crate::telemetry::metrics::{Format, Process};
 use crate::telemetry::{Reports, Totals};
 
+pub use history::{History, SAMPLE_EVERY};
 pub use listen::{CONNECTIONS_MAX, IDLE_MAX, LIFETIME_MAX, serve};
 pub use metrics::{ProcessFacts, render};
 pub use status::{Listener, Rejection, Reload, Reloads, Status, Told};
@@ -43,13 +46,14 @@ use reply::{problem, reply_json};
 
 /// What `/` says.
 const INDEX: &str = "\
-Outrigger admin API
+Outrigger admin API; a browser shows the dashboard here
 
 GET  /live                          is the process alive
 GET  /ready                         does it want calls
 GET  /metrics                       OpenMetrics
 GET  /config                        the configuration in force, and the last one that was rejected
 GET  /services                      every service as it is now
+GET  /history                       what each did in the last 5 s; ?service=NAME: in the last 10 minutes
 POST /services/{name}/breaker?state=open|closed|auto
 POST /drain                         end when nothing is in flight any more
 ";
@@ -63,6 +67,8 @@ pub struct Control {
     pub reports: Reports,
     /// What the process says of itself.
     pub status: Arc<Status>,
+    /// What the services did lately.
+    pub history: History,
     /// A message here begins the drain.
     pub drain: mpsc::Sender<()>,
 }
@@ -74,9 +80,11 @@ impl Control {
     pub fn admin(self) -> Router {
         let names = OwnNames::of(&self.mesh.snapshot().config.service);
         probes()
-            .route("/", get(INDEX))
+            .route("/", get(page::index))
+            .route("/page/{name}", get(page::part))
             .route("/config", get(show_config))
             .route("/services", get(show_services))
+            .route("/history", get(show_history))
             .route("/services/{name}/breaker", post(force_breaker))
             .route("/drain", post(drain))
             .fallback(not_found)
@@ -136,6 +144,14 @@ async fn show_services(State(control): State<Control>) -> Response {
     let totals = Totals::of(&control.reports.collect().await);
     let config = Arc::clone(&control.mesh.snapshot().config);
     reply_json(StatusCode::OK, &services::show(&control.mesh.view(Instant::now()), &config, &totals))
+}
+
+async fn show_history(State(control): State<Control>, Query(query): Query<HashMap<String, String>>) -> Response {
+    let page = match query.get("service") {
+        Some(service) => control.history.of_service(service),
+        None => control.history.latest(),
+    };
+    reply_json(StatusCode::OK, &page)
 }
 
 async fn force_breaker(

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, interval_at, sleep};
 use tracing::{error, info, warn};
 
-use crate::admin::{self, Control, Status};
+use crate::admin::{self, Control, History, Status};
 use crate::config::{Config, Options, Watcher, load};
 use crate::drain::{Activity, Draining, Ending, Step};
 use crate::mesh::Mesh;
@@ -127,8 +127,15 @@ async fn control(
     tokio::spawn(names.serve(lookups));
     let (workers, reports) = start_workers(&mesh, &config)?;
     let (drain, mut drain_asked) = mpsc::channel(1);
-    let control =
-        Control { mesh: Arc::clone(&mesh), reports: reports.clone(), status: Arc::clone(&status), drain };
+    let history = History::default();
+    tokio::spawn(history.clone().keep(reports.clone()));
+    let control = Control {
+        mesh: Arc::clone(&mesh),
+        reports: reports.clone(),
+        status: Arc::clone(&status),
+        history,
+        drain,
+    };
     for (listener, health_only) in listeners.take_admin() {
         let router = if health_only { control.clone().health() } else { control.clone().admin() };
         tokio::spawn(admin::serve(listener, router));

@@ -53,6 +53,7 @@ impl Api {
             mesh: Arc::new(mesh),
             reports: Reports::new(vec![worker]),
             status: Arc::new(Status::new("v-1")),
+            history: History::default(),
             drain,
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
