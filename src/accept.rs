@@ -27,6 +27,9 @@ use crate::telemetry::{add_one, take_one};
 /// Wait after a failed accept: the kernel keeps the connection, and a busy loop would make it worse.
 const ACCEPT_ERROR_WAIT: Duration = Duration::from_millis(50);
 
+/// What a connection too many is told.
+const FULL: &str = "limits.connections is reached";
+
 /// Complaints about failed accepts: one in this many is logged.
 const ACCEPT_ERRORS_PER_LINE: u64 = 100;
 
@@ -144,10 +147,10 @@ impl Acceptor {
         let open = Open::new(&self.local, &self.own().load);
         if self.local.mesh.connections.load(Ordering::Relaxed) > limit {
             add_one(&self.local.stats.refused);
-            self.local.record_refusal(Fault::Overloaded, b"", tokio::time::Instant::now());
+            self.local.record_refusal(Fault::Overloaded, FULL, b"", tokio::time::Instant::now());
             // One try, without a wait: a refusal must cost less than a call. Past the runtime, which
             // does not know yet that a socket this new can be written to.
-            let reply = refuse_raw(Fault::Overloaded, "limits.connections is reached");
+            let reply = refuse_raw(Fault::Overloaded, FULL);
             let _ = SockRef::from(&socket).send(&reply);
             return;
         }

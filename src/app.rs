@@ -27,7 +27,7 @@ use crate::drain::{Activity, Draining, Ending, Step};
 use crate::mesh::Mesh;
 use crate::telemetry::{AccessLogSender, Reports};
 use crate::upstream::discover::dns::Names;
-use crate::worker::{self, Order};
+use crate::worker::{self, Order, Outputs};
 
 use listeners::Listeners;
 use reload::Reloading;
@@ -169,12 +169,13 @@ fn start_workers(mesh: &Arc<Mesh>, config: &Config) -> io::Result<(Workers, Repo
     let access_log = AccessLogSender::open(&config.access_log).map_err(|error| {
         io::Error::new(error.kind(), format!("accessLog {:?}: {error}", config.access_log))
     })?;
+    let outputs = Outputs { access_log, outlet: None };
     let (addresses, mailboxes): (Vec<_>, Vec<_>) = (0..config.workers).map(|_| worker::mailbox()).unzip();
     let peers: Vec<_> = addresses.iter().map(|address| address.peer.clone()).collect();
     for (index, mailbox) in mailboxes.into_iter().enumerate() {
-        worker::start(Arc::clone(mesh), index, peers.clone(), mailbox, access_log.clone())?;
+        worker::start(Arc::clone(mesh), index, peers.clone(), mailbox, outputs.clone())?;
     }
-    let reports = Reports::new(addresses.iter().map(|address| address.reports.clone()).collect());
+    let reports = Reports::new(addresses.iter().map(|address| address.questions.clone()).collect());
     Ok((Workers(addresses.into_iter().map(|address| address.orders).collect()), reports))
 }
 

@@ -13,6 +13,7 @@ mod http1;
 mod http2;
 mod retry;
 mod side;
+mod told;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -65,6 +66,8 @@ struct Call<'a, S> {
     /// The next attempt must not use a pooled connection.
     dial_anew: bool,
     retries: u32,
+    /// Why the reply is one of ours.
+    failed: Option<Failed>,
 }
 
 impl<'a, S: Side> Call<'a, S> {
@@ -82,6 +85,7 @@ impl<'a, S: Side> Call<'a, S> {
             redialled: false,
             dial_anew: false,
             retries: 0,
+            failed: None,
         }
     }
 
@@ -94,7 +98,8 @@ impl<'a, S: Side> Call<'a, S> {
     }
 
     /// Ends the call's record.
-    fn record(self, outcome: Outcome, ended: Instant) {
+    fn record(mut self, outcome: Outcome, ended: Instant) {
+        self.tell(outcome, ended);
         let logged = self.local.access_log.is_some();
         let line = Line {
             service: &self.plan.service.state.name,
@@ -158,6 +163,7 @@ impl<'a, S: Side> Call<'a, S> {
     async fn fault(&mut self, failed: Failed) -> Ended {
         let now = Instant::now();
         self.record.status = failed.fault.status();
+        self.failed = Some(failed);
         let flow = Box::pin(S::refuse(self, &failed)).await;
         (Outcome::Fault(failed.fault), flow, now)
     }

@@ -11,16 +11,18 @@ mod stats;
 mod stories;
 pub mod story;
 mod totals;
+mod trail;
 
 /// Latencies in microseconds, of all workers together.
 pub type Latencies = hdrhistogram::Histogram<u64>;
 
 pub use access_log::{AccessLog, AccessLogSender};
 pub use record::{CallRecord, Line, Outcome};
-pub use reports::Reports;
+pub use reports::{Ask, Reports};
 pub use stats::{
     Gauge, Latency, OUTCOMES, RetryDecision, RouteReport, RouteStats, ServiceReport, ServiceStats,
     WorkerReport, WorkerStats, add_one, take_one,
 };
 pub use stories::{BATCHES_MAX, Fate, Outlet, Shelf, Stories, Traits};
 pub use totals::{RouteTotals, ServiceTotals, Totals};
+pub use trail::Trail;

@@ -20,7 +20,7 @@ use tracing::error;
 use crate::accept::{Acceptor, Handed, Peer};
 use crate::mesh::{Local, Mesh};
 use crate::serve::Door;
-use crate::telemetry::{AccessLogSender, WorkerReport, WorkerStats};
+use crate::telemetry::{AccessLogSender, Ask, Outlet, WorkerStats};
 
 /// How often idle connections are looked through.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -49,7 +49,7 @@ pub enum Order {
 #[derive(Debug)]
 pub struct Mailbox {
     orders: mpsc::Receiver<Order>,
-    reports: mpsc::Receiver<oneshot::Sender<WorkerReport>>,
+    questions: mpsc::Receiver<Ask>,
     handed: mpsc::Receiver<Handed>,
 }
 
@@ -58,13 +58,22 @@ pub struct Mailbox {
 pub struct Address {
     /// Orders.
     pub orders: mpsc::Sender<Order>,
-    /// Requests for a report.
-    pub reports: mpsc::Sender<oneshot::Sender<WorkerReport>>,
+    /// Questions about what it has counted and kept.
+    pub questions: mpsc::Sender<Ask>,
     /// What its peers know of it.
     pub peer: Peer,
 }
 
-/// Orders, or requests for a report, that wait for a worker. Both are few.
+/// Where a worker's calls are told of, beside its counts.
+#[derive(Debug, Clone)]
+pub struct Outputs {
+    /// The access log, if there is one.
+    pub access_log: Option<AccessLogSender>,
+    /// The way to the exporter of spans, if there is one.
+    pub outlet: Option<Outlet>,
+}
+
+/// Orders, or questions, that wait for a worker. Both are few.
 const ORDERS_MAX: usize = 256;
 
 /// Connections on their way from other workers. They may come in bursts; past it they stay where they are.
@@ -73,10 +82,11 @@ const HANDED_MAX: usize = 1024;
 /// A worker's mailboxes and their addresses.
 pub fn mailbox() -> (Address, Mailbox) {
     let (orders, orders_in) = mpsc::channel(ORDERS_MAX);
-    let (reports, reports_in) = mpsc::channel(ORDERS_MAX);
+    let (questions, questions_in) = mpsc::channel(ORDERS_MAX);
     let (hand, handed_in) = mpsc::channel(HANDED_MAX);
     let peer = Peer { load: Arc::default(), hand };
-    (Address { orders, reports, peer }, Mailbox { orders: orders_in, reports: reports_in, handed: handed_in })
+    let mailbox = Mailbox { orders: orders_in, questions: questions_in, handed: handed_in };
+    (Address { orders, questions, peer }, mailbox)
 }
 
 /// Starts worker number `index` on a thread of its own.
@@ -88,27 +98,21 @@ pub fn start(
     index: usize,
     peers: Vec<Peer>,
     mailbox: Mailbox,
-    access_log: Option<AccessLogSender>,
+    outputs: Outputs,
 ) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         match runtime {
-            Ok(runtime) => runtime.block_on(run(mesh, index, peers, mailbox, access_log)),
+            Ok(runtime) => runtime.block_on(run(mesh, index, peers, mailbox, outputs)),
             Err(error) => error!(%error, index, "a worker has no runtime"),
         }
     })
 }
 
-async fn run(
-    mesh: Arc<Mesh>,
-    index: usize,
-    peers: Vec<Peer>,
-    mut mailbox: Mailbox,
-    log: Option<AccessLogSender>,
-) {
+async fn run(mesh: Arc<Mesh>, index: usize, peers: Vec<Peer>, mut mailbox: Mailbox, outputs: Outputs) {
     let stats = Rc::new(WorkerStats::default());
-    let access_log = log.map(|log| log.worker(Rc::clone(&stats)));
-    let local = Rc::new(Local::new(mesh, index, stats, access_log));
+    let access_log = outputs.access_log.map(|log| log.worker(Rc::clone(&stats)));
+    let local = Rc::new(Local::new(mesh, index, stats, access_log, outputs.outlet));
     let acceptor = Rc::new(Acceptor::new(Rc::clone(&local), peers));
     let mut listeners = Listeners::default();
     let mut sweep = interval(SWEEP_EVERY);
@@ -127,14 +131,26 @@ async fn run(
                     listeners.stop.clear();
                     local.close();
                 }
-                Some(Order::Stop) | None => return,
+                Some(Order::Stop) | None => {
+                    local.stories.flush(&local.stats);
+                    return;
+                }
             },
-            Some(report) = mailbox.reports.recv() => {
-                let _ = report.send(local.report());
-            }
+            Some(question) = mailbox.questions.recv() => answer(&local, question),
             Some(handed) = mailbox.handed.recv() => acceptor.take_over(handed),
-            _ = sweep.tick() => local.sweep(Instant::now()),
+            _ = sweep.tick() => {
+                local.sweep(Instant::now());
+                local.stories.flush(&local.stats);
+            }
         }
+    }
+}
+
+/// Answers a question; whoever asked may have stopped waiting.
+fn answer(local: &Local, question: Ask) {
+    match question {
+        Ask::Report(sender) => drop(sender.send(local.report())),
+        Ask::Stories(sender) => drop(sender.send(local.stories.kept())),
     }
 }
 

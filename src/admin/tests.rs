@@ -6,11 +6,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
 
 use super::*;
 use crate::config::{Options, Problem, load_str};
-use crate::telemetry::{WorkerReport, WorkerStats};
+use crate::telemetry::{Ask, WorkerStats};
 
 const YAML: &str = "
 version: v1
@@ -41,11 +40,16 @@ impl Api {
         let config = load_str("mesh.yaml", YAML, &Options::default()).expect("a valid configuration");
         let (resolver, _) = mpsc::channel(1);
         let mesh = Mesh::new(Arc::new(config), Vec::new(), resolver, Vec::new(), Instant::now());
-        let (worker, mut questions) = mpsc::channel::<oneshot::Sender<WorkerReport>>(8);
+        let (worker, mut questions) = mpsc::channel(8);
         tokio::spawn(async move {
             while let Some(question) = questions.recv().await {
                 let unknown = vec![("a.example:80".to_owned(), 1), ("b.example:80".to_owned(), 3)];
-                let _ = question.send(WorkerStats::default().report(Vec::new(), unknown));
+                match question {
+                    Ask::Report(sender) => {
+                        drop(sender.send(WorkerStats::default().report(Vec::new(), unknown)));
+                    }
+                    Ask::Stories(sender) => drop(sender.send(Vec::new())),
+                }
             }
         });
         let (drain, drains) = mpsc::channel(1);

@@ -18,6 +18,7 @@ use crate::upstream::{Endpoint, TlsFault};
 use super::Call;
 use super::hold::{Hold, Place, Slot, Ticket, announce};
 use super::side::{Reply, Side};
+use super::told::judged;
 
 /// The head of an answer, and what is held until its body ends.
 pub(super) struct Answer<'a, R> {
@@ -83,9 +84,17 @@ impl Failed {
 impl<'p, S: Side> Call<'p, S> {
     /// One attempt, from the breaker's check to the head of the answer.
     pub(super) async fn attempt(&mut self) -> Result<Answer<'p, S::Reply>, Failed> {
+        let started = if self.record.attempts == 0 { self.record.started() } else { Instant::now() };
+        self.note_start(started);
+        let tried = self.admitted(started).await;
+        self.note_end(&tried);
+        tried
+    }
+
+    /// The attempt, once it has begun.
+    async fn admitted(&mut self, started: Instant) -> Result<Answer<'p, S::Reply>, Failed> {
         let plan = self.plan;
         let state = plan.state();
-        let started = if self.record.attempts == 0 { self.record.started() } else { Instant::now() };
         self.check_breaker(state, started)?;
         let place = self.enter_bulkhead(started).await?;
         let now = if self.record.queued.is_zero() { started } else { Instant::now() };
@@ -208,7 +217,9 @@ impl<'p, S: Side> Call<'p, S> {
         let until = self.deadline.map_or(queue_end, |deadline| deadline.min(queue_end));
         let waited = self.watching(Some(until), std::future::poll_fn(|cx| waiting.poll(cx))).await;
         let ended = Instant::now();
-        self.record.queued += ended.saturating_duration_since(now).max(Duration::from_nanos(1));
+        let queued = ended.saturating_duration_since(now).max(Duration::from_nanos(1));
+        self.record.queued += queued;
+        self.record.trail.note(|attempt| attempt.queued = queued);
         match waited {
             Ok(Ok(())) => Ok(Place(bulkhead)),
             // The breaker opened meanwhile; forced or not, it is the breaker that refuses.
@@ -263,14 +274,20 @@ impl<'p, S: Side> Call<'p, S> {
             Ending::Fault(failed.fault)
         };
         let verdict = if neutral { Verdict::Neutral } else { verdict(&settings.fail_on, ending) };
+        self.record.trail.judge(judged(verdict));
         let slow = now.saturating_duration_since(started) > settings.trip.slow_call_duration;
         hold.ticket.judge(self.local, verdict, slow && verdict == Verdict::Failure, now);
     }
 
     /// What an ending says of the service.
     pub(super) fn judge(&self, hold: &mut Hold<'p>, ending: Ending, slow: bool, now: Instant) {
+        if let Ending::Grpc(code) = ending {
+            self.record.trail.answer_grpc(code);
+        }
         if let Some(settings) = &self.plan.policy().circuit_breaker {
-            hold.ticket.judge(self.local, verdict(&settings.fail_on, ending), slow, now);
+            let verdict = verdict(&settings.fail_on, ending);
+            self.record.trail.judge(judged(verdict));
+            hold.ticket.judge(self.local, verdict, slow, now);
         }
     }
 
@@ -288,6 +305,7 @@ impl<'p, S: Side> Call<'p, S> {
         let Some(settings) = &self.plan.policy().circuit_breaker else { return };
         let verdict = verdict(&settings.fail_on, answer.reply.ending());
         if verdict == Verdict::Failure {
+            self.record.trail.judge(judged(verdict));
             answer.hold.ticket.judge(self.local, verdict, answer.slow, answer.at);
         }
     }

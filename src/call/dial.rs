@@ -48,6 +48,7 @@ impl<'p, S: Side> Call<'p, S> {
             let endpoint = self.pick(&list, &tried, now).ok_or(Failed::local(Fault::NoEndpoints))?;
             tried[tried_before] = endpoint;
             let address = list.endpoints[endpoint].address;
+            self.note_endpoint(address, list.endpoints.len());
             if self.local.is_own(address) {
                 return Err(Failed::local(Fault::LoopDetected));
             }
@@ -55,11 +56,16 @@ impl<'p, S: Side> Call<'p, S> {
             if !self.dial_anew
                 && let Some(connection) = S::pooled(self, address, now)
             {
+                self.record.trail.note(|attempt| attempt.reused = true);
                 return Ok(connection);
             }
             // Rare next to calls, so its state is no part of theirs.
             match Box::pin(S::dial(self, address, give_up)).await {
-                Ok(connection) => return Ok(connection),
+                Ok(connection) => {
+                    let now = self.record.trail.since(Instant::now());
+                    self.record.trail.note(|attempt| attempt.connected = Some(now));
+                    return Ok(connection);
+                }
                 Err(unreachable) if unreachable.is_unreachable() => {
                     list.endpoints[endpoint].penalty.failed(Instant::now());
                     self.avoid = Some(address);

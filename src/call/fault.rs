@@ -76,7 +76,7 @@ impl<'a> Report<'a> {
 }
 
 /// One plain sentence with the numbers that decided.
-fn message<S>(call: &Call<'_, S>, failed: &Failed) -> String {
+pub(super) fn message<S>(call: &Call<'_, S>, failed: &Failed) -> String {
     let policy = call.plan.policy();
     let service = &call.plan.service.state.name;
     let limit =

@@ -25,6 +25,7 @@ use crate::head::{Method, RequestHead, Version};
 use crate::mesh::{Local, Plan};
 use crate::policy::{Ending, Failure, parse_retry_after};
 use crate::stream::Alarm;
+use crate::telemetry::story::{Spoken, line_parts};
 use crate::upstream::http2::Lease;
 use crate::upstream::{Connection, Offer};
 use crate::wire::ResponseHead;
@@ -32,7 +33,8 @@ use crate::wire::ResponseHead;
 use super::attempt::{Answer, Detail, Failed};
 use super::bridge::to_service;
 use super::dial::Dialled;
-use super::side::{OVERLOAD_SIGNALS, Reply, Side, Wish};
+use super::side::{Asked, OVERLOAD_SIGNALS, Reply, Side, Wish};
+use super::told::head_field;
 use super::{Call, Ended, Flow};
 
 pub use client::Client;
@@ -117,6 +119,22 @@ impl Side for Http1<'_> {
         Cow::Borrowed(self.upload.request_line())
     }
 
+    fn asked(&self) -> Asked {
+        let (method, path) = line_parts(self.upload.request_line());
+        if self.offer != Offer::Http1 {
+            // The line stands for the connection; what it names is where that goes.
+            return Asked { protocol: Spoken::Opaque, method, host: path, ..Asked::default() };
+        }
+        let field = |name| head_field(self.upload.head(), name);
+        Asked {
+            protocol: Spoken::Http1,
+            method,
+            path,
+            host: field("host").unwrap_or_default(),
+            request_id: field("x-request-id"),
+        }
+    }
+
     /// A call that can't be repeated takes only a connection that has hardly idled.
     fn pooled(call: &Call<'_, Self>, address: SocketAddr, now: Instant) -> Option<Connection> {
         if call.avoid == Some(address) || call.head.upgrade {
@@ -152,7 +170,8 @@ impl Side for Http1<'_> {
             let failed = Failed::local(Fault::RequestMalformed);
             return Err(Failed { detail: Detail::Text("HTTP/2 can't carry its path"), ..failed });
         }
-        call.side.upload.set_span(call.local.random_id());
+        let span_id = call.new_span();
+        call.side.upload.set_span(span_id);
         match call.exchange(&mut connection, give_up).await {
             Ok(head) => Ok(Http1Reply { head, connection }),
             Err(mut failed) => {

@@ -28,6 +28,7 @@ use crate::head::RequestHead;
 use crate::mesh::{Local, Plan, ReplayShare};
 use crate::policy::{Ending, Failure, parse_retry_after};
 use crate::stream::{Alarm, Stream};
+use crate::telemetry::story::Spoken;
 use crate::telemetry::{Gauge, Outcome};
 use crate::upstream::http2::Lease;
 use crate::wire::grpc;
@@ -35,7 +36,7 @@ use crate::wire::grpc;
 use super::attempt::{Answer, Failed};
 use super::bridge::from_application;
 use super::dial::Dialled;
-use super::side::{OVERLOAD_SIGNALS, Reply, Side, Wish};
+use super::side::{Asked, OVERLOAD_SIGNALS, Reply, Side, Wish};
 use super::{Call, Ended, Flow};
 
 pub(super) use refuse::grpc_reply;
@@ -229,6 +230,17 @@ impl Side for Http2 {
     fn request_line(&self) -> Cow<'_, [u8]> {
         let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
         Cow::Owned(format!("{} {path} HTTP/2", self.method).into_bytes())
+    }
+
+    fn asked(&self) -> Asked {
+        let request_id = self.fields.get("x-request-id").and_then(|value| value.to_str().ok());
+        Asked {
+            protocol: if self.grpc { Spoken::Grpc } else { Spoken::Http2 },
+            method: self.method.to_string(),
+            path: self.uri.path().to_owned(),
+            host: self.uri.authority().map(|host| host.as_str().to_owned()).unwrap_or_default(),
+            request_id: request_id.map(str::to_owned),
+        }
     }
 
     fn pooled(call: &Call<'_, Self>, address: SocketAddr, now: Instant) -> Option<Lease> {

@@ -47,7 +47,7 @@ impl<'p, S: Side> Call<'p, S> {
             self.redialled = true;
             self.dial_anew = true;
             self.avoid = None;
-            self.count(RetryDecision::Redialled);
+            self.count(RetryDecision::Redialled, Duration::ZERO);
             return Next::Again { after: Duration::ZERO };
         }
         let Some(failure) = failure_of(failed) else { return Next::GiveUp };
@@ -74,6 +74,7 @@ impl<'p, S: Side> Call<'p, S> {
             overload_signal: wish.forbids,
             random: self.local.random(),
         };
+        self.note_asked(question.time_left, now);
         let withdraw = || match (&state.budget, settings.mode) {
             (Some(budget), Mode::Enforce) => budget.withdraw(self.local.worker, now),
             (Some(budget), Mode::Observe) => budget.tokens(now) >= 1.0,
@@ -85,23 +86,28 @@ impl<'p, S: Side> Call<'p, S> {
     fn obey(&mut self, settings: &Retries, decision: Decision) -> Next {
         match decision {
             Decision::Retry { .. } if settings.mode == Mode::Observe => {
-                self.count(RetryDecision::Observed);
+                self.count(RetryDecision::Observed, Duration::ZERO);
                 Next::GiveUp
             }
             Decision::Retry { after } => {
                 self.retries += 1;
-                self.count(RetryDecision::Retried);
+                self.count(RetryDecision::Retried, after);
                 Next::Again { after }
             }
             Decision::No(skip) => {
-                self.count(skipped(skip));
+                self.count(skipped(skip), Duration::ZERO);
                 Next::GiveUp
             }
         }
     }
 
-    pub(super) fn count(&self, decision: RetryDecision) {
+    /// Counts a decision; with a retry, after how long a wait.
+    pub(super) fn count(&mut self, decision: RetryDecision, back_off: Duration) {
         self.plan.service.stats.count_retry(decision);
+        self.record.trail.note(|attempt| {
+            attempt.decision = Some(decision);
+            attempt.back_off = back_off;
+        });
     }
 }
 

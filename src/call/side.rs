@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::error::Fault;
 use crate::policy::{Ending, Failure};
 use crate::stream::Alarm;
+use crate::telemetry::story::Spoken;
 
 use super::attempt::{Answer, Failed};
 use super::{Call, Ended};
@@ -43,6 +44,9 @@ pub(super) trait Side: Sized {
 
     /// The request line, for the access log.
     fn request_line(&self) -> Cow<'_, [u8]>;
+
+    /// What was asked for, for those who are told of the call.
+    fn asked(&self) -> Asked;
 
     /// A connection that is open already.
     fn pooled(call: &Call<'_, Self>, address: SocketAddr, now: Instant) -> Option<Self::Connection>;
@@ -84,6 +88,16 @@ pub(super) trait Reply {
 
     /// Where it came from.
     fn address(&self) -> SocketAddr;
+}
+
+/// What was asked for.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub(super) protocol: Spoken,
+    pub(super) method: String,
+    pub(super) path: String,
+    pub(super) host: String,
+    pub(super) request_id: Option<String>,
 }
 
 /// What an answer says about trying again.

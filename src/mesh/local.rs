@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +14,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::config::{Alpn, Policy, Protocol, Service};
+use crate::config::{Alpn, Origin, Policy, Protocol, Service};
 use crate::error::Fault;
 use crate::route::{Authority, Choice, route_of};
-use crate::telemetry::{AccessLog, CallRecord, RouteStats, ServiceStats, WorkerReport, WorkerStats};
+use crate::telemetry::story::Story;
+use crate::telemetry::{
+    AccessLog, CallRecord, Outlet, RouteStats, ServiceStats, Stories, Traits, WorkerReport, WorkerStats,
+};
 use crate::upstream::http2::Http2Pool;
 use crate::upstream::{EndpointList, Pools, TlsClient};
 
@@ -38,6 +42,8 @@ pub struct Local {
     pub stats: Rc<WorkerStats>,
     /// The access log, if there is one.
     pub access_log: Option<AccessLog>,
+    /// What finished calls have to tell.
+    pub stories: Stories,
     /// The process wants application connections to end with the call they carry.
     pub closing: Rc<Cell<bool>>,
     /// Told when `closing` becomes true, for connections that wait between calls.
@@ -102,6 +108,10 @@ pub struct LocalService {
     pub round: Cell<usize>,
     /// Its index in the snapshot's configuration; `None` for unknown destinations.
     pub index: Option<usize>,
+    /// Where it stands in the files; built in for unknown destinations.
+    pub origin: Origin,
+    /// The files that origins point into.
+    pub files: Arc<[PathBuf]>,
     /// Calls planned, for unknown destinations.
     calls: Cell<u64>,
     /// The routes, and last the calls that match none.
@@ -117,6 +127,8 @@ pub struct LocalRoute {
     pub policy: Arc<Policy>,
     /// Counts.
     pub stats: Rc<RouteStats>,
+    /// Where it stands in the files; `None` for calls that match no route.
+    pub origin: Option<Origin>,
 }
 
 /// What decides over one call. It keeps its service's parts alive and no more of the snapshot.
@@ -136,13 +148,17 @@ impl Local {
         worker: usize,
         stats: Rc<WorkerStats>,
         access_log: Option<AccessLog>,
+        outlet: Option<Outlet>,
     ) -> Self {
+        let stories = Stories::new(outlet);
+        stories.renew(&mesh.snapshot().config);
         let view = RefCell::new(Rc::new(View::new(mesh.snapshot())));
         Self {
             mesh,
             worker,
             stats,
             access_log,
+            stories,
             closing: Rc::default(),
             closed: Notify::new(),
             view,
@@ -157,6 +173,7 @@ impl Local {
     /// Takes over the snapshot in force.
     pub fn refresh(&self) {
         let snapshot = self.mesh.snapshot();
+        self.stories.renew(&snapshot.config);
         let is_named = |name: &str| snapshot.config.services.iter().any(|service| *service.name == *name);
         self.kept.borrow_mut().retain(|name, _| is_named(name));
         for service in &snapshot.config.services {
@@ -279,7 +296,10 @@ impl Local {
                 name: Arc::from(""),
                 policy: Arc::clone(&snapshot.config.unknown),
                 stats: Rc::clone(&self.unknown_route),
+                origin: None,
             }],
+            origin: Origin::BUILT_IN,
+            files: Arc::clone(&snapshot.config.files),
         });
         unknown.insert(authority.into(), Rc::clone(&service));
         Some(Plan { service, route: 0 })
@@ -314,9 +334,15 @@ impl Local {
         }
     }
 
-    /// The record of a request that was refused before it had a service.
-    pub fn record_refusal(&self, fault: Fault, request: &[u8], now: Instant) {
+    /// The record of a request that was refused before it had a service; `what` is said of it.
+    pub fn record_refusal(&self, fault: Fault, what: &str, request: &[u8], now: Instant) {
         CallRecord::start(&self.stats.unrouted, self.access_log.as_ref(), now).refused(fault, request);
+        let traits = Traits::refused(fault);
+        let fate = self.stories.fate(&traits, now);
+        if fate.is_told() {
+            let trace = self.new_trace();
+            self.stories.tell(Story::refused(fault, what, request, trace), fate, &self.stats);
+        }
     }
 
     /// Everything counted so far.
@@ -364,6 +390,8 @@ impl Local {
             speaks_first: Rc::clone(&kept.speaks_first),
             round: Cell::new(0),
             index: Some(index),
+            origin: settings.origin,
+            files: Arc::clone(&snapshot.config.files),
             calls: Cell::new(0),
             routes: kept.routes(settings),
         })
@@ -425,14 +453,18 @@ impl Kept {
 
     fn routes(&self, service: &Service) -> Vec<LocalRoute> {
         let mut kept = self.routes.borrow_mut();
-        let mut local = |name: &Arc<str>, policy: &Arc<Policy>| LocalRoute {
+        let mut local = |name: &Arc<str>, policy: &Arc<Policy>, origin: Option<Origin>| LocalRoute {
             name: Arc::clone(name),
             policy: Arc::clone(policy),
             stats: Rc::clone(kept.entry(Arc::clone(name)).or_default()),
+            origin,
         };
-        let mut routes: Vec<_> =
-            service.routes.iter().map(|route| local(&route.name, &route.policy)).collect();
-        routes.push(local(&Arc::from(""), &service.policy));
+        let mut routes: Vec<_> = service
+            .routes
+            .iter()
+            .map(|route| local(&route.name, &route.policy, Some(route.origin)))
+            .collect();
+        routes.push(local(&Arc::from(""), &service.policy, None));
         routes
     }
 }

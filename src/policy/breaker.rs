@@ -262,6 +262,12 @@ impl Breaker {
         self.load().state()
     }
 
+    /// Where it stands, and how often it has changed.
+    pub fn seen(&self) -> (State, u32) {
+        let word = self.load();
+        (word.state(), word.generation())
+    }
+
     /// A vote while CLOSED. A success touches this worker's counters alone, unless it ends a streak.
     fn count(
         &self,

@@ -50,7 +50,7 @@ pub(super) async fn serve(
             Arrival::End => Flow::Close,
             Arrival::Refused(refusal) => {
                 let Refusal { fault, what, keep_alive, without_body, line } = refusal;
-                local.record_refusal(fault, &line, Instant::now());
+                local.record_refusal(fault, &what, &line, Instant::now());
                 refuse(client, fault, &what, keep_alive, without_body).await
             }
             Arrival::Call(admitted) => {

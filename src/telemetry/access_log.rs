@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use crate::config::AccessLog as Settings;
 
 use super::record::{CallRecord, Line, Outcome};
+use super::story::line_parts;
 use super::{WorkerStats, add_one};
 
 /// Lines waiting for the writer. At 350 bytes a line this is about 2.5 MiB at worst.
@@ -96,11 +97,7 @@ fn format_line(
     line: &Line<'_>,
     time: SystemTime,
 ) -> String {
-    let mut request = line.request.splitn(3, |byte| *byte == b' ');
-    let method = String::from_utf8_lossy(request.next().unwrap_or_default());
-    let path = String::from_utf8_lossy(request.next().unwrap_or_default());
-    // A query may carry tokens; the path alone says which call it was.
-    let path = path.split('?').next().unwrap_or_default();
+    let (method, path) = line_parts(line.request);
     let unix = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let first_byte = record.first_byte.map(|wait| format!("{:.3}", wait.as_secs_f64() * 1e3));
     let mut text = String::with_capacity(384);
@@ -112,7 +109,7 @@ fn format_line(
         quoted(line.service),
         quoted(line.route),
         quoted(&method),
-        quoted(path),
+        quoted(&path),
         record.status,
         outcome.name(),
         outcome.reason(),

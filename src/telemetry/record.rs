@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::error::{FAULTS, Fault, Side};
 use crate::wire::{TraceForm, TraceParent};
 
-use super::{AccessLog, RouteStats};
+use super::{AccessLog, RouteStats, Trail};
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub struct CallRecord<'a> {
     started: Instant,
     /// Attempts made so far.
     pub attempts: u32,
+    /// What they came to.
+    pub trail: Trail,
     /// Time spent waiting for a place in the bulkhead.
     pub queued: Duration,
     /// Status of the reply, 0 before there is one.
@@ -118,6 +120,7 @@ impl<'a> CallRecord<'a> {
             log,
             started,
             attempts: 0,
+            trail: Trail::new(started),
             queued: Duration::ZERO,
             status: 0,
             reply_bytes: 0,

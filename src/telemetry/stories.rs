@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::config::Always;
+use crate::config::{Always, Config};
 use crate::error::Fault;
 
 use super::story::{Story, Why};
@@ -69,8 +69,6 @@ pub struct Outlet {
     pub waiting: Arc<AtomicUsize>,
     /// Most of them.
     pub waiting_max: usize,
-    /// Which are exported though not sampled.
-    pub always: Always,
 }
 
 /// One worker's stories.
@@ -79,6 +77,7 @@ pub struct Stories {
     shelves: RefCell<Shelves>,
     /// The next ordinary success is kept from then on.
     sample_at: Cell<Option<Instant>>,
+    always: Cell<Always>,
     outlet: Option<Outlet>,
     batch: RefCell<Vec<Arc<Story>>>,
 }
@@ -92,20 +91,55 @@ struct Shelves {
     bytes_max: usize,
 }
 
+// === impl Traits ===
+
+impl Traits {
+    /// Of a request that was refused before it had a service.
+    pub fn refused(fault: Fault) -> Self {
+        let outcome = Outcome::Fault(fault);
+        Self { outcome, sampled: false, retried: false, breaker: false, slow: false }
+    }
+}
+
+// === impl Fate ===
+
+impl Fate {
+    /// Whether anybody is told.
+    pub fn is_told(&self) -> bool {
+        self.export.is_some() || self.keep.is_some()
+    }
+}
+
 // === impl Stories ===
 
 impl Stories {
-    /// Keeps at most `bytes_max` bytes of explanations; without an outlet nothing is exported.
-    pub fn new(bytes_max: usize, outlet: Option<Outlet>) -> Self {
-        let shelves = RefCell::new(Shelves { bytes_max, ..Shelves::default() });
-        Self { shelves, sample_at: Cell::new(None), outlet, batch: RefCell::default() }
+    /// Keeps nothing until it is told how much; without an outlet nothing is exported.
+    pub fn new(outlet: Option<Outlet>) -> Self {
+        Self {
+            shelves: RefCell::default(),
+            sample_at: Cell::new(None),
+            always: Cell::default(),
+            outlet,
+            batch: RefCell::default(),
+        }
+    }
+
+    /// Takes over what a configuration says. Half of `limits.explanations` is for what is kept, a share
+    /// for each worker; the other half is for what waits to be exported.
+    pub fn renew(&self, config: &Config) {
+        self.always.set(config.tracing.always);
+        let mut shelves = self.shelves.borrow_mut();
+        shelves.bytes_max = config.limits.explanations_bytes / 2 / config.workers.max(1);
+        shelves.make_room(0);
     }
 
     /// Whether the story of a finished call is worth telling.
     pub fn fate(&self, traits: &Traits, now: Instant) -> Fate {
         let notable = traits.outcome != Outcome::Success || traits.retried || traits.slow;
-        let export = self.outlet.as_ref().and_then(|outlet| why(outlet.always, traits));
-        let keep = if notable {
+        let export = self.outlet.as_ref().and_then(|_| why(self.always.get(), traits));
+        let keep = if self.shelves.borrow().bytes_max == 0 {
+            None
+        } else if notable {
             Some(Shelf::Notable)
         } else if self.sample_at.get().is_none_or(|at| now >= at) {
             self.sample_at.set(Some(now + SAMPLE_EVERY));
@@ -117,7 +151,8 @@ impl Stories {
     }
 
     /// Takes a story. `stats` counts those that find no room on their way out.
-    pub fn tell(&self, story: Story, fate: Fate, stats: &WorkerStats) {
+    pub fn tell(&self, mut story: Story, fate: Fate, stats: &WorkerStats) {
+        story.export = fate.export;
         let story = Arc::new(story);
         if let Some(shelf) = fate.keep {
             self.shelves.borrow_mut().put(Arc::clone(&story), shelf);
@@ -185,17 +220,22 @@ fn why(always: Always, traits: &Traits) -> Option<Why> {
 // === impl Shelves ===
 
 impl Shelves {
-    /// Makes room by letting go of the oldest, ordinary ones first.
-    fn put(&mut self, story: Arc<Story>, shelf: Shelf) {
-        let bytes = story.bytes();
-        if bytes > self.bytes_max {
-            return;
-        }
+    /// Lets go of the oldest, ordinary ones first, until there is room for so many bytes.
+    fn make_room(&mut self, bytes: usize) {
         while self.bytes + bytes > self.bytes_max {
             let oldest = self.ordinary.pop_front().or_else(|| self.notable.pop_front());
             let Some(oldest) = oldest else { break };
             self.bytes -= oldest.bytes();
         }
+    }
+
+    /// Puts a story where it belongs; one that is larger than all the room is not kept.
+    fn put(&mut self, story: Arc<Story>, shelf: Shelf) {
+        let bytes = story.bytes();
+        if bytes > self.bytes_max {
+            return;
+        }
+        self.make_room(bytes);
         self.bytes += bytes;
         match shelf {
             Shelf::Notable => self.notable.push_back(story),
@@ -203,3 +243,6 @@ impl Shelves {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,9 @@ use crate::wire::TraceParent;
 
 use super::{Outcome, RetryDecision};
 
+/// Most bytes of one text of the application's, such as a path, that a story keeps.
+const TEXT_BYTES_MAX: usize = 1024;
+
 /// One call, from its head to the end of its reply.
 #[derive(Debug, Clone)]
 pub struct Story {
@@ -98,9 +101,10 @@ pub enum Why {
 }
 
 /// What an application speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Spoken {
     /// HTTP/1.
+    #[default]
     Http1,
     /// HTTP/2.
     Http2,
@@ -191,6 +195,37 @@ pub enum Judged {
 // === impl Story ===
 
 impl Story {
+    /// Of a request that was refused before it had a service. `request` is its first line.
+    pub fn refused(fault: Fault, what: &str, request: &[u8], trace: TraceParent) -> Self {
+        let (method, path) = line_parts(request);
+        Self {
+            trace,
+            span_id: trace.span_id,
+            export: None,
+            request_id: None,
+            started: SystemTime::now(),
+            duration: Duration::ZERO,
+            service: Arc::from(""),
+            route: Arc::from(""),
+            rules: None,
+            protocol: Spoken::Http1,
+            method: clipped(method),
+            path: clipped(path),
+            host: Box::from(""),
+            outcome: Outcome::Fault(fault),
+            status: fault.status(),
+            grpc_status: None,
+            message: Some(what.into()),
+            queued: Duration::ZERO,
+            request_bytes: 0,
+            reply_bytes: 0,
+            first_byte: None,
+            deadline: None,
+            callers_deadline: false,
+            attempts: Vec::new(),
+        }
+    }
+
     /// Bytes of memory it takes, about.
     pub fn bytes(&self) -> usize {
         let texts = self.method.len() + self.path.len() + self.host.len();
@@ -288,4 +323,29 @@ impl Judged {
             Self::Neutral => "neutral",
         }
     }
+}
+
+/// Method and path of a request line, without the query: that may carry tokens, as may the user part
+/// of an absolute form.
+pub fn line_parts(line: &[u8]) -> (String, String) {
+    let mut words = line.splitn(3, |byte| *byte == b' ');
+    let method = String::from_utf8_lossy(words.next().unwrap_or_default()).into_owned();
+    let target = String::from_utf8_lossy(words.next().unwrap_or_default());
+    let target = target.split(['?', '#']).next().unwrap_or_default();
+    let path = match target.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or("/", |at| &rest[at..]),
+        None => target
+            .rsplit_once('@')
+            .map_or(target, |(_, host)| if target.starts_with('/') { target } else { host }),
+    };
+    (method, path.to_owned())
+}
+
+/// A text of the application's as it is kept: at most [`TEXT_BYTES_MAX`] bytes of it.
+pub fn clipped(mut text: String) -> Box<str> {
+    if text.len() > TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        text.push('…');
+    }
+    text.into()
 }

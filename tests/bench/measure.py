@@ -8,9 +8,10 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
 
 LOAD_CPU, PROXY_CPU = 0, 1
-UPSTREAM, PROXY = 19000, 18080
+UPSTREAM, PROXY, ADMIN = 19000, 18080, 18081
 NUMBER = re.compile(r"([\d.]+)(us|ms|s|m)?")
 MILLISECONDS = {"us": 0.001, "ms": 1, "s": 1000, "m": 60_000}
 
@@ -134,6 +135,13 @@ def warmed(pid, seconds, load):
     figures["cpu_us"] = (cpu_seconds(pid) - before) / max(figures["requests"], 1) * 1e6
     figures["memory_mib"] = memory_kib(pid) / 1024
     return figures
+
+
+def counters(*names):
+    """The sums of these families of the proxy's metrics."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{ADMIN}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return {name: sum(float(line.split()[-1]) for line in lines if re.match(rf"{name}[ {{]", line)) for name in names}
 
 
 def missing(programs):

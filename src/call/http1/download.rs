@@ -113,7 +113,7 @@ impl<'p> Call<'p, Http1<'_>> {
             }
             Err(Cut::Service(fault)) => {
                 if self.plan.policy().retries.is_some() {
-                    self.count(RetryDecision::Started);
+                    self.count(RetryDecision::Started, Duration::ZERO);
                 }
                 self.judge(&mut download.hold, Ending::Fault(fault), download.slow, ended);
                 if download.ends_with_connection {

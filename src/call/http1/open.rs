@@ -148,10 +148,12 @@ impl<'p> Call<'p, Http1<'_>> {
     /// nothing is not well.
     async fn open(&mut self) -> Result<(Connection, Hold<'p>), Failed> {
         let now = self.record.started();
-        let mut hold = self.permit_only(now)?;
+        self.note_start(now);
+        let mut hold = self.permit_only(now).inspect_err(|failed| self.note_failure(failed))?;
         match self.connect(&mut hold, now, None).await {
             Ok(connection) => Ok((connection, hold)),
             Err(failed) => {
+                self.note_failure(&failed);
                 self.count_attempt();
                 let ending = if failed.fault == Fault::ClientCancelled {
                     Ending::ClientGone

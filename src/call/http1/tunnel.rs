@@ -15,6 +15,7 @@ use crate::error::Fault;
 use crate::policy::{Ending, verdict};
 use crate::stream::{Alarm, READ_BYTES, Splice, Stream, Taken};
 use crate::telemetry::Outcome;
+use crate::telemetry::story::Judged;
 use crate::wire::{ClientSide, client_response};
 
 use super::super::attempt::{Answer, Failed};
@@ -100,6 +101,7 @@ impl<'p> Call<'p, Http1<'_>> {
                 let now = Instant::now();
                 record.first_byte.get_or_insert(now.saturating_duration_since(record.started()));
                 if let Some(settings) = &policy.circuit_breaker {
+                    record.trail.judge(Judged::Success);
                     hold.ticket.judge(local, verdict(&settings.fail_on, Ending::Status(200)), false, now);
                 }
                 if let Some(in_flight) = &hold.in_flight {

@@ -140,6 +140,11 @@ impl Upload {
         self.line.as_deref().unwrap_or_else(|| first_line(&self.out))
     }
 
+    /// The head as it is sent on; empty once a long body has pushed it out.
+    pub fn head(&self) -> &[u8] {
+        if self.line.is_some() { &[] } else { self.out.get(..self.head_bytes).unwrap_or_default() }
+    }
+
     /// Starts from the first byte again, for another attempt.
     pub fn rewind(&mut self) {
         if self.kept {

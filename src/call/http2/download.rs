@@ -5,6 +5,7 @@
 //! last frame goes on; for gRPC at the first message, and a bad status after it is one failure more.
 
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
@@ -130,7 +131,7 @@ impl<'p> Call<'p, Http2> {
             Ok(()) => outcome_of(download.status, download.ending()),
             Err(Cut::Service(fault, reason)) => {
                 if self.plan.policy().retries.is_some() {
-                    self.count(RetryDecision::Started);
+                    self.count(RetryDecision::Started, Duration::ZERO);
                 }
                 self.judge(&mut download.hold, Ending::Fault(fault), download.slow, now);
                 self.cut(&mut download, fault, reason);

@@ -98,7 +98,8 @@ impl Call<'_, Http2> {
     }
 
     /// The head as this attempt sends it.
-    fn request(&self) -> Request<()> {
+    fn request(&mut self) -> Request<()> {
+        let span_id = self.new_span();
         let side = &self.side;
         let mut request = Request::new(());
         *request.version_mut() = http::Version::HTTP_2;
@@ -108,7 +109,7 @@ impl Call<'_, Http2> {
         if let Some(protocol) = &side.protocol {
             request.extensions_mut().insert(protocol.clone());
         }
-        let span = TraceParent { span_id: self.local.random_id(), ..self.head.trace };
+        let span = TraceParent { span_id, ..self.head.trace };
         if let Ok(value) = HeaderValue::from_bytes(&span.text()) {
             request.headers_mut().insert("traceparent", value);
         }

@@ -8,14 +8,14 @@ use bytes::{Buf, BytesMut};
 use crate::head::{Framing, Method, Version};
 use crate::wire::{
     BodyDecoder, BodyEncoder, BodyError, ClientSide, Field, HEAD_BYTES_MAX, HEAD_FIELDS_MAX, Moved, Parsed,
-    ResponseHead, TraceParent, client_response, head_end, parse_request, parse_response, parse_traceparent,
-    transcode, upstream_request,
+    ResponseHead, TraceForm, TraceParent, client_response, head_end, parse_request, parse_response,
+    parse_traceparent, transcode, upstream_request,
 };
 
 /// A field in the form the comparisons use: lower-case name, value without folds.
 type Pair = (String, Vec<u8>);
 
-const TRACE: TraceParent = TraceParent { trace_id: 0xabc, span_id: 0xdef, flags: 1 };
+const TRACE: TraceParent = TraceParent { trace_id: 0xabc, span_id: 0xdef, flags: 1, form: TraceForm::W3c };
 
 /// Fields that never leave this hop, whatever `Connection` says (RFC 9110 section 7.6.1).
 const HOP: [&str; 6] =
