@@ -29,7 +29,7 @@ function waterfall(story) {
   if (hasDeadline) end = Math.max(end, story.deadlineMs * 1.02);
   const share = (at) => `${((at / end) * 100).toFixed(3)}%`;
   const lines = rows.map(([attempt, parts], index) => row(attempt, parts, index, share, hasDeadline && story.deadlineMs));
-  return el("div", { class: "waterfall" }, axis(end, share), el("ol", {}, ...lines), legend(rows, hasDeadline && story));
+  return el("div", { class: "waterfall" }, axis(end, share), el("ol", { class: "attempts" }, ...lines), legend(rows, hasDeadline && story));
 }
 
 function axis(end, share) {
