@@ -144,7 +144,7 @@ async function forcing(page) {
   tell("a forced breaker refuses", 503, await call("cart", "/"));
   await page.getByRole("button", { name: "Automatic" }).click();
   await dialog.getByRole("button", { name: "Automatic" }).click();
-  await until(page.locator("section .line .pill", { hasText: /^closed/ }));
+  await until(page.locator("[data-force=auto][aria-pressed=true]"));
   tell("a breaker that was given back works", 200, await call("cart", "/"));
   tell("both charts are drawn", 2, await page.locator(".plot canvas").count());
 }
