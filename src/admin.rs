@@ -33,6 +33,7 @@ use tokio::time::Instant;
 
 use crate::mesh::{ForceError, Mesh};
 use crate::policy::Force;
+use crate::telemetry::export::ExportStats;
 use crate::telemetry::metrics::{Format, Process};
 use crate::telemetry::{Reports, Totals};
 
@@ -71,6 +72,8 @@ pub struct Control {
     pub history: History,
     /// A message here begins the drain.
     pub drain: mpsc::Sender<()>,
+    /// What became of the spans; `None` when none are exported.
+    pub export: Option<Arc<ExportStats>>,
 }
 
 // === impl Control ===
@@ -109,6 +112,7 @@ impl Control {
             config_version: told.version,
             ready: self.status.readiness().is_ok(),
             draining: self.status.is_draining(),
+            export: self.export.clone(),
         }
     }
 }
@@ -140,13 +144,22 @@ async fn show_config(State(control): State<Control>) -> Response {
     reply_json(StatusCode::OK, &config::show(&snapshot.config, &control.status))
 }
 
-async fn show_services(State(control): State<Control>) -> Response {
+/// With `?counts=1` also the latencies behind the quantiles, for whoever wants those of a moment.
+async fn show_services(
+    State(control): State<Control>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Response {
+    let with_counts = query.get("counts").is_some_and(|value| value == "1");
     let totals = Totals::of(&control.reports.collect().await);
     let config = Arc::clone(&control.mesh.snapshot().config);
-    reply_json(StatusCode::OK, &services::show(&control.mesh.view(Instant::now()), &config, &totals))
+    let view = control.mesh.view(Instant::now());
+    reply_json(StatusCode::OK, &services::show(&view, &config, &totals, with_counts))
 }
 
-async fn show_history(State(control): State<Control>, Query(query): Query<HashMap<String, String>>) -> Response {
+async fn show_history(
+    State(control): State<Control>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Response {
     let page = match query.get("service") {
         Some(service) => control.history.of_service(service),
         None => control.history.latest(),

@@ -4,6 +4,7 @@
 //! reloads, the admin API and name lookups run on it; calls never do.
 
 mod certificates;
+mod export;
 mod listeners;
 mod reload;
 
@@ -25,10 +26,11 @@ use crate::admin::{self, Control, History, Status};
 use crate::config::{Config, Options, Watcher, load};
 use crate::drain::{Activity, Draining, Ending, Step};
 use crate::mesh::Mesh;
-use crate::telemetry::{AccessLogSender, Reports};
+use crate::telemetry::{AccessLogSender, Outlet, Reports};
 use crate::upstream::discover::dns::Names;
 use crate::worker::{self, Order, Outputs};
 
+use export::Exporting;
 use listeners::Listeners;
 use reload::Reloading;
 
@@ -125,7 +127,8 @@ async fn control(
     let mesh =
         Arc::new(Mesh::new(Arc::clone(&config), listeners.own(), resolver, names.search(), Instant::now()));
     tokio::spawn(names.serve(lookups));
-    let (workers, reports) = start_workers(&mesh, &config)?;
+    let (exporting, outlet) = Exporting::start(&config)?;
+    let (workers, reports) = start_workers(&mesh, &config, outlet)?;
     let (drain, mut drain_asked) = mpsc::channel(1);
     let history = History::default();
     tokio::spawn(history.clone().keep(reports.clone()));
@@ -135,6 +138,7 @@ async fn control(
         status: Arc::clone(&status),
         history,
         drain,
+        export: exporting.stats(),
     };
     for (listener, health_only) in listeners.take_admin() {
         let router = if health_only { control.clone().health() } else { control.clone().admin() };
@@ -152,24 +156,29 @@ async fn control(
     );
     let read_version = version(&config);
     let mut reloading = Reloading { path, options, mesh, workers, status, listeners, read_version };
-    loop {
+    let ending = loop {
         match signals.next(&mut watcher, &mut drain_asked).await {
             Event::Changed => reloading.reload().await,
             Event::DayPassed => certificates::warn(&reloading.mesh.snapshot().config),
-            Event::Terminate | Event::DrainAsked => {
-                return Ok(reloading.end(Ending::Drain, &mut signals, &reports).await);
-            }
-            Event::Interrupt => return Ok(reloading.end(Ending::Close, &mut signals, &reports).await),
+            Event::Terminate | Event::DrainAsked => break Ending::Drain,
+            Event::Interrupt => break Ending::Close,
         }
-    }
+    };
+    let code = reloading.end(ending, &mut signals, &reports).await;
+    exporting.end().await;
+    Ok(code)
 }
 
 /// Starts the workers; they serve nothing until they are told where to listen.
-fn start_workers(mesh: &Arc<Mesh>, config: &Config) -> io::Result<(Workers, Reports)> {
+fn start_workers(
+    mesh: &Arc<Mesh>,
+    config: &Config,
+    outlet: Option<Outlet>,
+) -> io::Result<(Workers, Reports)> {
     let access_log = AccessLogSender::open(&config.access_log).map_err(|error| {
         io::Error::new(error.kind(), format!("accessLog {:?}: {error}", config.access_log))
     })?;
-    let outputs = Outputs { access_log, outlet: None };
+    let outputs = Outputs { access_log, outlet };
     let (addresses, mailboxes): (Vec<_>, Vec<_>) = (0..config.workers).map(|_| worker::mailbox()).unzip();
     let peers: Vec<_> = addresses.iter().map(|address| address.peer.clone()).collect();
     for (index, mailbox) in mailboxes.into_iter().enumerate() {

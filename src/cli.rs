@@ -3,15 +3,18 @@
 //! In: the process' arguments. Out: an exit code: 0 done, 1 problems, 2 wrong use. Each subcommand
 //! is one file; nothing here does work of its own.
 
+mod ask;
 mod check;
 mod force;
 mod run;
 mod schema;
+mod top;
 
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -51,8 +54,20 @@ enum Command {
         /// What the breaker is told.
         state: force::State,
         /// Where the admin API of the proxy listens.
-        #[arg(long, value_name = "HOST:PORT", default_value = force::ADMIN, value_parser = force::host_port)]
+        #[arg(long, value_name = "HOST:PORT", default_value = ask::ADMIN, value_parser = ask::host_port)]
         admin: String,
+    },
+    /// Show the state of every service, live; those in trouble come first.
+    Top {
+        /// Where the admin API of the proxy listens.
+        #[arg(long, value_name = "HOST:PORT", default_value = ask::ADMIN, value_parser = ask::host_port)]
+        admin: String,
+        /// How often to look, 100ms to 1h; rates and latencies are of that time.
+        #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = top::every)]
+        every: Duration,
+        /// Print one table after that time and end; for pipes and scripts.
+        #[arg(long)]
+        once: bool,
     },
 }
 
@@ -86,6 +101,7 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Command::Schema => schema::schema(),
         Command::Force { service, state, admin } => force::force(&service, state, &admin),
+        Command::Top { admin, every, once } => top::top(admin, every, once),
     }
 }
 

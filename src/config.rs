@@ -10,6 +10,7 @@
 mod check;
 mod effective;
 mod environment;
+mod export;
 mod grpc;
 mod keys;
 mod load;
@@ -23,16 +24,20 @@ mod show;
 mod tls;
 mod typed;
 mod units;
+mod variables;
 mod watch;
 
 pub use effective::effective;
 pub use environment::Environment;
+pub use export::{Export, ExportEndpoint, ExportHeaders, ExportTls, OtlpProtocol};
 pub use load::{Options, UnknownKeys, load, load_str};
 pub use origin::{Layer, Origin, Origins, POLICY_KEYS};
 pub use problem::Problem;
 pub use schema::schema;
 pub use tls::{Alpn, Certificate, CertificateUse, Tls};
 pub use typed::*;
+pub use units::parse_duration;
+pub use variables::Variables;
 pub use watch::Watcher;
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! merges. Counting touches memory of its own worker alone: no atomics, no locks.
 
 mod access_log;
+mod exemplar;
+pub mod export;
 pub mod metrics;
 mod record;
 mod reports;
@@ -17,6 +19,7 @@ mod trail;
 pub type Latencies = hdrhistogram::Histogram<u64>;
 
 pub use access_log::{AccessLog, AccessLogSender};
+pub use exemplar::{EXEMPLARS_MAX, Exemplar, Exemplars};
 pub use record::{CallRecord, Line, Outcome};
 pub use reports::{Ask, Reports};
 pub use stats::{

@@ -26,7 +26,9 @@ pub use opening::{ClientHello, HTTP2_PREFACE, Opening, TLS_HANDSHAKE, opening, o
 pub use request::{Malformed, Parsed, Target, parse_request, upstream_request};
 pub use response::{ClientSide, ResponseHead, client_response, parse_response};
 pub use scan::head_end;
-pub use trace::{TraceForm, TraceParent, parse_traceparent};
+pub use trace::{
+    B3, B3Headers, SpanPlaces, Told, TraceField, TraceFields, TraceForm, TraceParent, parse_traceparent,
+};
 
 /// Most bytes of a head. What peers accept by default: HAProxy 16 KiB, Envoy 60 KiB, nginx 32 KiB.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;

@@ -3,13 +3,15 @@
 //! In: what workers counted, what services are like now, and facts of the process. Out: text. Only
 //! what has something to say is on it: a counter that is 0 would be a series per service and reason.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::error::Fault;
 use crate::mesh::ServiceView;
 use crate::policy::State;
+use crate::telemetry::export::{Dropped, ExportStats};
 use crate::telemetry::metrics::{self as table, Format, Metric, Process, Text};
-use crate::telemetry::{Outcome, RetryDecision, ServiceTotals, Totals, WorkerReport};
+use crate::telemetry::{Exemplars, Outcome, RetryDecision, RouteTotals, ServiceTotals, Totals, WorkerReport};
 
 use super::status::{Reload, Reloads};
 
@@ -32,6 +34,8 @@ pub struct ProcessFacts {
     pub ready: bool,
     /// About to end.
     pub draining: bool,
+    /// What became of the spans; `None` when none are exported.
+    pub export: Option<Arc<ExportStats>>,
 }
 
 /// The page. `services` are those of the configuration; counts of others are shown too, as long as
@@ -51,6 +55,7 @@ pub fn render(
     connections(&mut text, &totals);
     certificates(&mut text, services);
     life(&mut text, &totals, facts);
+    export(&mut text, reports, facts);
     process(&mut text, facts);
     text.finish()
 }
@@ -66,16 +71,23 @@ fn calls(text: &mut Text, totals: &Totals) {
             }
         }
     }
-    for (service, route, counts) in routes(totals).filter(|(_, _, counts)| !counts.duration.is_empty()) {
-        text.histogram(&table::CALL_DURATION, &[service, route], &counts.duration);
+    for (service, route, counts) in timed(totals) {
+        text.histogram(&table::CALL_DURATION, &[service, route], &counts.duration, &counts.exemplars);
+    }
+    for (service, route, counts) in timed(totals) {
+        text.quantiles(&table::CALL_DURATION_QUANTILES, &[service, route], &counts.duration);
     }
     text.sample(&table::CALLS_IN_FLIGHT, &[], totals.in_flight);
 }
 
-fn routes(totals: &Totals) -> impl Iterator<Item = (&str, &str, &crate::telemetry::RouteTotals)> {
+fn routes(totals: &Totals) -> impl Iterator<Item = (&str, &str, &RouteTotals)> {
     totals.services.iter().flat_map(|(service, counts)| {
         counts.routes.iter().map(|(route, counts)| (&**service, &**route, counts))
     })
+}
+
+fn timed(totals: &Totals) -> impl Iterator<Item = (&str, &str, &RouteTotals)> {
+    routes(totals).filter(|(_, _, counts)| !counts.duration.is_empty())
 }
 
 fn call(text: &mut Text, [service, route]: [&str; 2], outcome: Outcome, count: u64) {
@@ -85,10 +97,11 @@ fn call(text: &mut Text, [service, route]: [&str; 2], outcome: Outcome, count: u
 }
 
 fn attempts(text: &mut Text, totals: &Totals, services: &[ServiceView]) {
+    let none = Exemplars::default();
     per_service(text, totals, &table::ATTEMPTS, |counts| counts.attempts);
     for (service, counts) in &totals.services {
         if !counts.attempt_duration.is_empty() {
-            text.histogram(&table::ATTEMPT_DURATION, &[service], &counts.attempt_duration);
+            text.histogram(&table::ATTEMPT_DURATION, &[service], &counts.attempt_duration, &none);
         }
     }
     for (service, counts) in &totals.services {
@@ -200,6 +213,18 @@ fn life(text: &mut Text, totals: &Totals, facts: &ProcessFacts) {
     text.sample(&table::READY, &[], u8::from(facts.ready));
     text.sample(&table::DRAINING, &[], u8::from(facts.draining));
     text.sample(&table::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1);
+}
+
+/// Zeros too: an alert needs to see the first loss. The workers count the calls that found no room.
+fn export(text: &mut Text, reports: &[WorkerReport], facts: &ProcessFacts) {
+    let Some(stats) = &facts.export else { return };
+    text.sample(&table::SPANS_EXPORTED, &[], stats.exported());
+    let queue_full: u64 = reports.iter().map(|report| report.traces_dropped).sum();
+    text.sample(&table::SPANS_DROPPED, &["queue_full"], queue_full);
+    for reason in Dropped::ALL {
+        text.sample(&table::SPANS_DROPPED, &[reason.name()], stats.dropped(reason));
+    }
+    text.sample(&table::EXPORTS_FAILED, &[], stats.failed());
 }
 
 fn process(text: &mut Text, facts: &ProcessFacts) {

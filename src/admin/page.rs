@@ -113,7 +113,8 @@ mod tests {
     fn every_part_has_a_name_of_its_own_and_the_page_names_only_parts() {
         let named = |name: &str| PARTS.iter().filter(|part| part.name == name).count();
         assert!(PARTS.iter().all(|part| named(part.name) == 1));
-        let texts = PARTS.iter().chain([&PAGE]).filter(|file| matches!(file.content_type, HTML | SCRIPT | CSS));
+        let texts =
+            PARTS.iter().chain([&PAGE]).filter(|file| matches!(file.content_type, HTML | SCRIPT | CSS));
         for file in texts.filter(|file| !file.name.starts_with("uPlot")) {
             for mention in file.text.split("/page/").skip(1) {
                 let name: String =
@@ -125,7 +126,9 @@ mod tests {
 
     #[test]
     fn the_page_holds_no_script_and_no_style_of_its_own() {
-        assert!(!PAGE.text.contains("<style") && !PAGE.text.contains(" style=") && !PAGE.text.contains(" on"));
+        assert!(
+            !PAGE.text.contains("<style") && !PAGE.text.contains(" style=") && !PAGE.text.contains(" on")
+        );
         assert!(PAGE.text.match_indices("<script").all(|(at, _)| PAGE.text[at..].contains(" src=\"/page/")));
     }
 

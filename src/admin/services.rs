@@ -3,6 +3,7 @@
 //! In: every service as it is now, what was counted for it, and its configuration. Out: JSON, one
 //! shape for services that had a call and those that had none.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,19 +11,27 @@ use serde_json::{Value, json};
 use crate::config::{Certificate, Config, Mode, Service};
 use crate::mesh::{BulkheadView, EndpointView, ServiceView};
 use crate::policy::{BreakerView, Force, State};
-use crate::telemetry::{Latencies, ServiceTotals, Totals};
+use crate::telemetry::{Latencies, RetryDecision, ServiceTotals, Totals};
 
 /// Most destinations without a service that are listed.
 const UNKNOWN_SHOWN: usize = 20;
 
+/// Leading bits of a latency that tell its size: a few hundred sizes in all.
+const SIZE_BITS: u32 = 5;
+
 /// The page.
-pub(super) fn show(views: &[ServiceView], config: &Config, totals: &Totals) -> Value {
+pub(super) fn show(views: &[ServiceView], config: &Config, totals: &Totals, with_counts: bool) -> Value {
     let none = ServiceTotals::default();
     let services: Vec<Value> = views
         .iter()
         .map(|view| {
             let settings = config.services.iter().find(|service| service.name == view.name);
-            service(view, settings, totals.services.get(&view.name).unwrap_or(&none))
+            let totals = totals.services.get(&view.name).unwrap_or(&none);
+            let mut shown = service(view, settings, totals);
+            if with_counts {
+                shown["latency"]["counts"] = counts(&totals.duration());
+            }
+            shown
         })
         .collect();
     json!({"services": services, "unknown": unknown(totals)})
@@ -47,6 +56,8 @@ fn service(view: &ServiceView, settings: Option<&Service>, totals: &ServiceTotal
             "refused": calls("refused"),
             "cancelled": calls("cancelled"),
         },
+        "attempts": totals.attempts,
+        "retries": totals.retries[RetryDecision::Retried as usize],
         "routes": routes,
     })
 }
@@ -102,6 +113,18 @@ fn certificate(certificate: &Certificate) -> Value {
 fn latency(micros: &Latencies) -> Value {
     let quantile = |share: f64| micros.value_at_quantile(share) as f64 / 1e3;
     json!({"p50": quantile(0.5), "p99": quantile(0.99), "p999": quantile(0.999)})
+}
+
+/// How many latencies there are of each size, as pairs of microseconds and a number: all there ever
+/// were, so that a difference is of the time between. Sizes are a sixteenth apart.
+fn counts(micros: &Latencies) -> Value {
+    let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
+    for bucket in micros.iter_recorded() {
+        let value = bucket.value_iterated_to();
+        let dropped = (u64::BITS - value.leading_zeros()).saturating_sub(SIZE_BITS);
+        *counts.entry(value >> dropped << dropped).or_default() += bucket.count_at_value();
+    }
+    counts.into_iter().map(|(micros, count)| json!([micros, count])).collect()
 }
 
 /// The busiest first.

@@ -59,6 +59,7 @@ impl Api {
             status: Arc::new(Status::new("v-1")),
             history: History::default(),
             drain,
+            export: None,
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

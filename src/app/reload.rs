@@ -117,6 +117,7 @@ fn keep_what_needs_a_restart(before: &Config, mut config: Config) -> Config {
     config.health.clone_from(&before.health);
     config.access_log.clone_from(&before.access_log);
     config.dns_servers.clone_from(&before.dns_servers);
+    config.tracing.export.clone_from(&before.tracing.export);
     config
 }
 
@@ -128,6 +129,7 @@ fn warn_of_restarts(before: &Config, config: &Config) {
         ("health", before.health != config.health),
         ("accessLog", before.access_log != config.access_log),
         ("dns.servers", before.dns_servers != config.dns_servers),
+        ("the export of tracing", before.tracing.export != config.tracing.export),
     ];
     for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
         warn!("{key} has changed, which needs a restart; the old value stays");

@@ -138,6 +138,10 @@ impl<S: Side> Call<'_, S> {
         let fate = self.fate(outcome, ended);
         if fate.is_told() {
             let story = self.story(outcome, ended);
+            if fate.export.is_some() {
+                let stats = &self.plan.route().stats;
+                stats.exemplify(story.duration, story.trace.trace_id, SystemTime::now());
+            }
             self.local.stories.tell(story, fate, &self.local.stats);
         }
     }

@@ -79,11 +79,11 @@ mod tests {
 
     #[test]
     fn a_good_file_is_summed_up() {
-        let text = "services: {a: {endpoints: {dns: a:80}}}\ntracing: {otlp: http://c:4318}\n";
+        let text = "services: {a: {endpoints: {dns: a:80}}}\ntracing: {always: [error]}\n";
         let config = config::load_str("mesh.yaml", text, &Options::default()).unwrap();
         let text = summary(Path::new("mesh.yaml"), &config);
         assert!(
-            text.starts_with("mesh.yaml: ok, 1 service, 1 warning\nmesh.yaml:2:11: tracing.otlp:"),
+            text.starts_with("mesh.yaml: ok, 1 service, 1 warning\nmesh.yaml:2:11: tracing.always:"),
             "{text}"
         );
     }

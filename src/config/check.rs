@@ -1,7 +1,7 @@
 //! Reads the tree as meant: values in range, inheritance resolved, lints applied.
 //!
 //! In: the merged tree of all files. Out: a [`Config`], or every problem there is. Never stops at the
-//! first problem and never reads a socket, a clock or a file, but those that a `tls` names.
+//! first problem and never reads a socket, a clock or a file, but those that a `tls` names, or a variable of TLS.
 //!
 //! Keys are found by walking the table of `keys`, so a block needs no code of its own to refuse an
 //! unknown key, to suggest the right one, or to know its path.
@@ -15,6 +15,7 @@ mod process;
 mod route;
 mod service;
 mod tls;
+mod tracing;
 mod value;
 
 use std::collections::HashSet;
@@ -261,7 +262,7 @@ impl<'a> Checker<'a> {
             want.push_str(&format!("; did you mean `{name}`?"));
         }
         // A key that is dropped from these would not weaken a policy but send calls astray, or trust anyone.
-        let may_pass = !["match", "endpoints", "tls"].contains(&prefix);
+        let may_pass = !["match", "endpoints", "tls", "tracing.tls"].contains(&prefix);
         match self.options.unknown_keys {
             UnknownKeys::Warn if may_pass => self.warning(place, at, found, want),
             UnknownKeys::Warn | UnknownKeys::Error => self.problem(place, at, found, want),

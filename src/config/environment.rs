@@ -1,11 +1,12 @@
 //! What the configuration takes from outside its files: variables, host name, CPUs.
 //!
-//! In: the process' environment, read once. Out: the defaults of `service` and `workers`. A value and
+//! In: the process' environment, read once. Out: the defaults of `service`, `workers` and `tracing`. A value and
 //! not calls from within the checks, so that a test says what the environment is.
 
 use std::time::Duration;
 
 use super::units::parse_duration;
+use super::variables::Variables;
 
 /// What a Kubernetes pod gets between SIGTERM and SIGKILL unless it says otherwise.
 const POD_GRACE: Duration = Duration::from_secs(30);
@@ -16,7 +17,7 @@ const HASH_LETTERS: &str = "bcdfghjklmnpqrstvwxz2456789";
 /// The world around the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Environment {
-    /// `OTEL_SERVICE_NAME`, or else `OUTRIGGER_SERVICE`.
+    /// `OTEL_SERVICE_NAME`, `OUTRIGGER_SERVICE`, or `service.name` of `OTEL_RESOURCE_ATTRIBUTES`.
     pub service: Option<String>,
     /// The host's name; in Kubernetes that of the pod.
     pub hostname: Option<String>,
@@ -26,6 +27,8 @@ pub struct Environment {
     pub cpus: usize,
     /// Time between SIGTERM and SIGKILL; `OUTRIGGER_GRACE` (a duration), or else 30 seconds.
     pub grace: Duration,
+    /// Variables of OpenTelemetry and of the pod.
+    pub variables: Variables,
 }
 
 // === impl Environment ===
@@ -35,13 +38,17 @@ impl Environment {
     pub fn process() -> Self {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        let variables = Variables::process();
+        let of_resource = variables.resource().into_iter().find(|(key, _)| key == "service.name");
+        let of_resource = of_resource.map(|(_, name)| name).filter(|name| !name.is_empty());
         Self {
-            service: variable("OTEL_SERVICE_NAME").or_else(|| variable("OUTRIGGER_SERVICE")),
+            service: variable("OTEL_SERVICE_NAME").or_else(|| variable("OUTRIGGER_SERVICE")).or(of_resource),
             hostname: hostname.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()),
             in_pod: variable("KUBERNETES_SERVICE_HOST").is_some(),
             // Follows cpu.max of cgroup v2 and the quota of v1, and rounds down.
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             grace: variable("OUTRIGGER_GRACE").and_then(|text| parse_duration(&text)).unwrap_or(POD_GRACE),
+            variables,
         }
     }
 
@@ -114,6 +121,7 @@ mod tests {
             in_pod: true,
             cpus: 1,
             grace: POD_GRACE,
+            variables: Variables::default(),
         };
         assert_eq!(pod.service_name(), "cart");
         assert_eq!(Environment { in_pod: false, ..pod.clone() }.service_name(), "cart-6d5f8c7b9d-x2x4z");

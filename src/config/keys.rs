@@ -119,6 +119,8 @@ pub(super) enum Kind {
     Url,
     /// A block of header names, each with the value asked for or `*`.
     Headers,
+    /// A block of header names, each with the value that is sent.
+    Fields,
     /// The policy keys.
     Policy,
     /// A block of services by name.
@@ -138,7 +140,7 @@ const LATER: [(&str, &[&str]); 3] = [
     ("top", &["tls"]),
 ];
 
-/// The keys of a service's `tls` that name files.
+/// The keys of a `tls` block that name files.
 pub(super) const PEM_FILES: [&str; 3] = ["ca", "cert", "key"];
 
 // === impl Scope ===

@@ -95,7 +95,7 @@ fn form(scope: Scope, key: &Key) -> Value {
             {"type": "string"},
             {"type": "array", "items": {"type": "string"}, "minItems": 1},
         ]}),
-        Kind::Headers => {
+        Kind::Headers | Kind::Fields => {
             json!({"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}})
         }
         Kind::Policy => block(Scope::Defaults, "", &[]),

@@ -1,6 +1,7 @@
 //! What a user sees of the configuration as a whole: the example, the mistakes, the bounds.
 
 mod corpus;
+mod export;
 mod hostile;
 mod inheritance;
 mod lints;
@@ -18,6 +19,7 @@ fn options() -> Options {
         in_pod: false,
         cpus: 2,
         grace: std::time::Duration::from_secs(30),
+        variables: Variables::default(),
     };
     Options { unknown_keys: UnknownKeys::Error, environment }
 }

@@ -38,7 +38,7 @@ pub struct Config {
     pub services: Vec<Service>,
     /// The policy of calls to destinations that no service names.
     pub unknown: Arc<Policy>,
-    /// Which calls are traced.
+    /// Which calls are traced, and where their spans go.
     pub tracing: Tracing,
     /// Files this was read from; `Origin::file` points here.
     pub files: Arc<[PathBuf]>,
@@ -97,13 +97,15 @@ pub enum Unknown {
     Deny,
 }
 
-/// Which calls are traced.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// Which calls are traced, and where their spans go.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Tracing {
     /// Share of calls sampled when the caller did not decide, 0.0 to 1.0.
     pub sample: f64,
     /// Which are exported though not sampled.
     pub always: Always,
+    /// Where spans go; `None`: nowhere, trace headers are passed on.
+    pub export: Option<Arc<super::Export>>,
 }
 
 /// Which calls are exported though they are not sampled: the words of `tracing.always`.

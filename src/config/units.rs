@@ -28,7 +28,7 @@ pub(super) const RATIO_PATTERN: &str = r"^[0-9]{1,3}(\.[0-9]{1,6})?%$";
 pub(super) const SIZE_PATTERN: &str = "^[0-9]{1,12}(B|KiB|MiB|GiB)$";
 
 /// A duration such as `250ms`, `1s` or `1m30s`.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut millis: u64 = 0;
     for _ in 0..GROUPS_MAX {

@@ -24,7 +24,7 @@ use crate::telemetry::{
 use crate::upstream::http2::Http2Pool;
 use crate::upstream::{EndpointList, Pools, TlsClient};
 
-use crate::wire::{TraceForm, TraceParent};
+use crate::wire::{Told, TraceParent};
 
 use super::{Mesh, ServiceReplay, ServiceState, Snapshot, UNKNOWN_MAX};
 
@@ -217,20 +217,25 @@ impl Local {
         self.view.borrow().snapshot.config.limits.connections
     }
 
-    /// Whether a call that starts a trace is sampled.
+    /// Whether a call is sampled whose caller has not decided.
     pub fn is_sampled(&self) -> bool {
         let sample = self.view.borrow().snapshot.config.tracing.sample;
         sample > 0.0 && self.random() < sample
     }
 
+    /// The caller's trace, with what it left to us.
+    pub fn trace(&self, told: &Told) -> TraceParent {
+        let (trace_id, span_id) = told.ids.unwrap_or_else(|| {
+            let trace_id = u128::from(self.random_id()) << 64 | u128::from(self.random_id());
+            (trace_id, self.random_id())
+        });
+        let sampled = told.sampled.unwrap_or_else(|| self.is_sampled());
+        TraceParent { trace_id, span_id, flags: u8::from(sampled), form: told.form }
+    }
+
     /// A trace of its own for a call whose caller has none.
     pub fn new_trace(&self) -> TraceParent {
-        TraceParent {
-            trace_id: u128::from(self.random_id()) << 64 | u128::from(self.random_id()),
-            span_id: self.random_id(),
-            flags: u8::from(self.is_sampled()),
-            form: TraceForm::Own,
-        }
+        self.trace(&Told::default())
     }
 
     /// The snapshot this worker uses.
@@ -487,3 +492,6 @@ impl Plan {
         &self.service.state
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use crate::head::{Framing, Method, RequestHead, Version};
 use crate::mesh::{Local, Plan, ReplayShare};
 use crate::policy::is_idempotent;
 use crate::route::{Asking, Authority, Choice};
-use crate::wire::{Field, Parsed, TraceParent, parse_request, upstream_request};
+use crate::wire::{Field, Parsed, SpanPlaces, TraceParent, parse_request, upstream_request};
 
 use super::Door;
 
@@ -66,12 +66,14 @@ pub(super) fn admit(local: &Local, client: &mut Client, door: &Door) -> Result<O
         Some(_) => Door::service(&plan.service.state.name),
         None => Door::Unknown(parsed.target.authority.of_bytes(input).into()),
     });
-    let trace = trace(local, &parsed);
+    let trace = local.trace(&parsed.trace);
     let head = request_head(&parsed, &plan, input, trace);
     let mut out = BytesMut::with_capacity(parsed.length + HEAD_EXTRA_BYTES);
-    let trace_at = upstream_request(&parsed, input, fields, &plan.service.state.own_host, &trace, &mut out);
+    let span_places =
+        upstream_request(&parsed, input, fields, &plan.service.state.own_host, &trace, &mut out);
     let keep_max = plan.policy().retries.as_ref().map_or(KEEP_BYTES, |retries| retries.max_body_bytes);
-    let upload = Upload::new(out, trace_at, parsed.framing, keep_max, ReplayShare::new(&plan.service.replay));
+    let upload =
+        Upload::new(out, span_places, parsed.framing, keep_max, ReplayShare::new(&plan.service.replay));
     stream.input.advance(parsed.length);
     if stream.input.is_empty() {
         // The buffer goes back now: the service's answer, read next on this thread, takes it.
@@ -166,11 +168,6 @@ fn plan(
     }
 }
 
-/// The caller's trace, or a new one.
-fn trace(local: &Local, parsed: &Parsed) -> TraceParent {
-    parsed.trace.unwrap_or_else(|| local.new_trace())
-}
-
 fn request_head(parsed: &Parsed, plan: &Plan, head: &[u8], trace: TraceParent) -> RequestHead {
     let method = std::str::from_utf8(parsed.method.of_bytes(head)).unwrap_or_default();
     let declared = plan.policy().idempotent;
@@ -200,6 +197,7 @@ pub(super) fn opaque_upload(local: &Local, plan: &Plan, line: BytesMut) -> (Requ
         idempotent: false,
         trace,
     };
-    let upload = Upload::new(line, 0, Framing::None, 0, ReplayShare::new(&plan.service.replay));
+    let upload =
+        Upload::new(line, SpanPlaces::default(), Framing::None, 0, ReplayShare::new(&plan.service.replay));
     (head, upload)
 }

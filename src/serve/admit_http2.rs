@@ -18,7 +18,7 @@ use crate::head::{Framing, Method, RequestHead, Version};
 use crate::mesh::{Local, Plan};
 use crate::policy::is_idempotent;
 use crate::route::{Asking, Choice};
-use crate::wire::{TraceParent, grpc, parse_traceparent};
+use crate::wire::{Kind, TraceField, TraceFields, TraceParent, grpc};
 
 use super::Door;
 
@@ -41,7 +41,8 @@ pub(super) fn admit(
             return None;
         }
     };
-    let head = request_head(local, &parts, &plan);
+    let trace = trace(local, &mut parts.headers);
+    let head = request_head(&parts, &plan, trace);
     name_authority(&mut parts);
     // It is meant for us, the proxy (RFC 9110 section 11.7.1).
     parts.headers.remove(header::PROXY_AUTHORIZATION);
@@ -117,7 +118,7 @@ fn name_authority(parts: &mut Parts) {
     }
 }
 
-fn request_head(local: &Local, parts: &Parts, plan: &Plan) -> RequestHead {
+fn request_head(parts: &Parts, plan: &Plan, trace: TraceParent) -> RequestHead {
     let fields = &parts.headers;
     let declared = plan.policy().idempotent;
     RequestHead {
@@ -133,7 +134,7 @@ fn request_head(local: &Local, parts: &Parts, plan: &Plan) -> RequestHead {
             fields.contains_key("idempotency-key"),
             declared,
         ),
-        trace: trace(local, fields),
+        trace,
     }
 }
 
@@ -153,9 +154,20 @@ fn has_precondition(fields: &HeaderMap) -> bool {
         .any(|name| fields.contains_key(name))
 }
 
-/// The caller's trace, or a new one.
-fn trace(local: &Local, fields: &HeaderMap) -> TraceParent {
-    let mut given = fields.get_all("traceparent").iter();
-    let parent = given.next().and_then(|value| parse_traceparent(value.as_bytes()));
-    parent.filter(|_| given.next().is_none()).unwrap_or_else(|| local.new_trace())
+/// The caller's trace, or a new one. Headers that do not belong to it are taken out; the others stay
+/// until an attempt puts its own in their place, for a call that turns to HTTP/1 is read once more.
+fn trace(local: &Local, fields: &mut HeaderMap) -> TraceParent {
+    let mut given = TraceFields::default();
+    for (name, value) in &*fields {
+        if let Kind::Trace(field) = Kind::of(name.as_str().as_bytes()) {
+            given.look(field, value.as_bytes());
+        }
+    }
+    let (told, seen) = (given.told(), given.seen());
+    for field in TraceField::ALL {
+        if seen[field as usize] && !told.form.uses(field) {
+            fields.remove(field.name());
+        }
+    }
+    local.trace(&told)
 }

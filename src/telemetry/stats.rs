@@ -6,13 +6,14 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use hdrhistogram::Histogram;
 
 use crate::error::{FAULTS, Fault};
 
-use super::Outcome;
+use super::exemplar::Latest;
+use super::{Exemplar, Exemplars, Outcome};
 
 /// Number of ways a call can end: success, a failing status of HTTP or gRPC, or a fault.
 pub const OUTCOMES: usize = 3 + FAULTS;
@@ -85,6 +86,7 @@ pub struct RouteStats {
     pub calls: [Cell<u64>; OUTCOMES],
     /// From the request's head to the end of the reply.
     pub duration: Latency,
+    exemplars: Latest,
 }
 
 /// One worker's counts that belong to no service.
@@ -117,6 +119,8 @@ pub struct RouteReport {
     pub calls: [u64; OUTCOMES],
     /// Latencies in microseconds.
     pub duration: Histogram<u32>,
+    /// Exported calls among them.
+    pub exemplars: Exemplars,
 }
 
 /// A copy of [`ServiceStats`].
@@ -321,7 +325,8 @@ impl Default for ServiceStats {
 impl RouteStats {
     /// All zero.
     pub fn new() -> Self {
-        Self { calls: std::array::from_fn(|_| Cell::new(0)), duration: Latency::new() }
+        let calls = std::array::from_fn(|_| Cell::new(0));
+        Self { calls, duration: Latency::new(), exemplars: Latest::default() }
     }
 
     /// Counts one call.
@@ -330,12 +335,19 @@ impl RouteStats {
         self.duration.record(duration);
     }
 
+    /// Notes the trace of a call that is exported, which ended at `unix`: only such a call leads
+    /// from a bucket of its histogram to something that can be looked at.
+    pub fn exemplify(&self, duration: Duration, trace_id: u128, unix: SystemTime) {
+        self.exemplars.note(Exemplar { trace_id, duration, ended: unix });
+    }
+
     /// A copy for the admin thread.
     pub fn report(&self, route: &Arc<str>) -> RouteReport {
         RouteReport {
             route: Arc::clone(route),
             calls: self.calls.each_ref().map(Cell::get),
             duration: self.duration.copy(),
+            exemplars: self.exemplars.copy(),
         }
     }
 }

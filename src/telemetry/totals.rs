@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 use crate::error::FAULTS;
 
 use super::stats::{OUTCOMES, RetryDecision, RouteReport, SIGNIFICANT_DIGITS, ServiceReport, WorkerReport};
-use super::{Latencies, Outcome};
+use super::{Exemplars, Latencies, Outcome};
 
 /// What all workers counted.
 #[derive(Debug)]
@@ -68,6 +68,8 @@ pub struct RouteTotals {
     pub calls: [u64; OUTCOMES],
     /// Latencies of calls, in microseconds.
     pub duration: Latencies,
+    /// Exported calls among them, the latest of each bucket.
+    pub exemplars: Exemplars,
 }
 
 // === impl Totals ===
@@ -170,12 +172,13 @@ impl RouteTotals {
     fn add(&mut self, report: &RouteReport) {
         add_each(&mut self.calls, &report.calls);
         add_latencies(&mut self.duration, &report.duration);
+        self.exemplars.merge(&report.exemplars);
     }
 }
 
 impl Default for RouteTotals {
     fn default() -> Self {
-        Self { calls: [0; OUTCOMES], duration: empty() }
+        Self { calls: [0; OUTCOMES], duration: empty(), exemplars: Exemplars::default() }
     }
 }
 

@@ -87,8 +87,7 @@ fn copy_fields(
             Kind::Other
             | Kind::Host
             | Kind::ContentLength
-            | Kind::TraceParent
-            | Kind::TraceState
+            | Kind::Trace(_)
             | Kind::IdempotencyKey
             | Kind::Precondition
             | Kind::RetryAfter

@@ -3,6 +3,8 @@
 //! In: a name. Out: [`Kind`]. The kind is decided once, when the head is parsed, so that framing,
 //! routing and writing only compare small numbers.
 
+use super::trace::TraceField;
+
 /// A range of bytes in a head. Heads are below 4 GiB by far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Range {
@@ -48,10 +50,8 @@ pub enum Kind {
     Upgrade,
     /// `Expect`
     Expect,
-    /// `traceparent` (W3C Trace Context)
-    TraceParent,
-    /// `tracestate`: means nothing without its `traceparent`.
-    TraceState,
+    /// Tells of a trace: `traceparent`, `tracestate`, or a part of B3.
+    Trace(TraceField),
     /// `Idempotency-Key`
     IdempotencyKey,
     /// `If-Match`, `If-None-Match` or `If-Unmodified-Since`: repeating may change the answer.
@@ -85,11 +85,12 @@ impl Range {
 // === impl Kind ===
 
 impl Kind {
-    /// Which field `name` is. The length picks at most three candidates to compare.
+    /// Which field `name` is. The length picks at most four candidates to compare.
     pub fn of(name: &[u8]) -> Self {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         match name.len() {
             2 if is("te") => Self::Te,
+            2 if is("b3") => Self::Trace(TraceField::B3),
             4 if is("host") => Self::Host,
             // Reserved: `Connection: close` would name it (RFC 9110 section 7.6.1).
             5 if is("close") => Self::HopByHop,
@@ -99,10 +100,14 @@ impl Kind {
             8 if is("if-match") => Self::Precondition,
             10 if is("connection") => Self::Connection,
             10 if is("keep-alive") => Self::KeepAlive,
-            10 if is("tracestate") => Self::TraceState,
-            11 if is("traceparent") => Self::TraceParent,
+            10 if is("tracestate") => Self::Trace(TraceField::State),
+            10 if is("x-b3-flags") => Self::Trace(TraceField::B3Flags),
+            11 if is("traceparent") => Self::Trace(TraceField::Parent),
+            11 if is("x-b3-spanid") => Self::Trace(TraceField::B3SpanId),
             11 if is("retry-after") => Self::RetryAfter,
             12 if is("content-type") => Self::ContentType,
+            12 if is("x-b3-traceid") => Self::Trace(TraceField::B3TraceId),
+            12 if is("x-b3-sampled") => Self::Trace(TraceField::B3Sampled),
             13 if is("if-none-match") => Self::Precondition,
             14 if is("content-length") => Self::ContentLength,
             14 if is("http2-settings") => Self::HopByHop,
@@ -110,6 +115,7 @@ impl Kind {
             16 if is("proxy-connection") => Self::HopByHop,
             16 if is("outrigger-reason") => Self::OutriggerReason,
             17 if is("transfer-encoding") => Self::TransferEncoding,
+            17 if is("x-b3-parentspanid") => Self::Trace(TraceField::B3ParentSpanId),
             18 if is("proxy-authenticate") => Self::Other,
             19 if is("proxy-authorization") => Self::HopByHop,
             19 if is("if-unmodified-since") => Self::Precondition,

@@ -12,7 +12,7 @@ use crate::error::Fault;
 use crate::head::{Framing, Method, Version};
 
 use super::field::{CONNECTION_BYTES_MAX, Field, Kind, Range, list};
-use super::trace::{TraceParent, parse_traceparent};
+use super::trace::{SpanPlaces, Told, TraceField, TraceFields, TraceParent};
 use super::write::{self, FieldWriter};
 use super::{HEAD_BYTES_MAX, HEAD_FIELDS_MAX};
 
@@ -41,8 +41,8 @@ pub struct Parsed {
     pub has_precondition: bool,
     /// `Idempotency-Key`.
     pub has_idempotency_key: bool,
-    /// The trace the caller is in, if it says so.
-    pub trace: Option<TraceParent>,
+    /// What the caller says of its trace.
+    pub trace: Told,
     /// Some `Connection` field names other fields.
     connection_names: bool,
 }
@@ -71,7 +71,7 @@ pub struct Malformed {
 
 /// What the fields of a head say together.
 #[derive(Default)]
-struct Seen {
+struct Seen<'h> {
     host: Option<Range>,
     length: Option<u64>,
     chunked: bool,
@@ -84,8 +84,7 @@ struct Seen {
     expects_continue: bool,
     precondition: bool,
     idempotency_key: bool,
-    trace: Option<TraceParent>,
-    traces: usize,
+    trace: TraceFields<'h>,
 }
 
 const fn malformed(what: &'static str) -> Malformed {
@@ -151,7 +150,7 @@ pub fn parse_request(bytes: &[u8], fields: &mut Vec<Field>) -> Result<Option<Par
         upgrade: seen.upgrade && seen.connection_upgrade && version == Version::Http11,
         has_precondition: seen.precondition,
         has_idempotency_key: seen.idempotency_key,
-        trace: if seen.traces == 1 { seen.trace } else { None },
+        trace: seen.trace.told(),
         connection_names: seen.connection_names,
     }))
 }
@@ -231,11 +230,11 @@ fn split_before(text: &[u8], mark: u8) -> (&[u8], &[u8]) {
 
 // === impl Seen ===
 
-impl Seen {
-    fn look(&mut self, field: &Field, value: &[u8]) -> Result<(), Malformed> {
+impl<'h> Seen<'h> {
+    fn look(&mut self, field: &Field, value: &'h [u8]) -> Result<(), Malformed> {
         match field.kind {
             Kind::Other | Kind::HopByHop | Kind::Te | Kind::KeepAlive | Kind::RetryAfter => {}
-            Kind::OutriggerReason | Kind::ContentType | Kind::TraceState => {}
+            Kind::OutriggerReason | Kind::ContentType => {}
             Kind::Host if self.host.is_some() => return Err(malformed("Host is repeated")),
             Kind::Host => {
                 if !value.is_empty() {
@@ -255,10 +254,7 @@ impl Seen {
             Kind::Connection => self.look_at_connection(value)?,
             Kind::Upgrade => self.upgrade |= list(value).any(|token| !token.eq_ignore_ascii_case(b"h2c")),
             Kind::Expect => self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
-            Kind::TraceParent => {
-                self.traces += 1;
-                self.trace = parse_traceparent(value);
-            }
+            Kind::Trace(which) => self.trace.look(which, value),
             Kind::IdempotencyKey => self.idempotency_key = true,
             Kind::Precondition => self.precondition = true,
         }
@@ -304,8 +300,8 @@ pub(super) fn parse_length(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// Writes the head towards the service. Returns where the value of `traceparent` stands in `out`,
-/// so that each attempt can put its own span id there.
+/// Writes the head towards the service. Returns where the span id stands in `out`, so that each
+/// attempt can put its own there.
 pub fn upstream_request(
     parsed: &Parsed,
     head: &[u8],
@@ -313,7 +309,7 @@ pub fn upstream_request(
     own_host: &str,
     trace: &TraceParent,
     out: &mut BytesMut,
-) -> usize {
+) -> SpanPlaces {
     write::request_line(parsed.method.of_bytes(head), &parsed.target, head, out);
     let authority = parsed.target.authority.of_bytes(head);
     let host = if authority.is_empty() { own_host.as_bytes() } else { authority };
@@ -328,7 +324,7 @@ pub fn upstream_request(
                 writer.keep(field, out);
             }
             host_written = true;
-        } else if passes(parsed, head, fields, field) {
+        } else if passes(parsed, trace, head, fields, field) {
             if plain_framing(field, head) {
                 writer.keep(field, out);
             } else {
@@ -350,25 +346,17 @@ pub fn upstream_request(
     if !host_written {
         line(b"Host", host, out);
     }
-    out.extend_from_slice(b"traceparent: ");
-    let trace_at = out.len();
-    out.extend_from_slice(&trace.text());
-    out.extend_from_slice(b"\r\n\r\n");
-    trace_at
+    let span_places = trace.lines(out);
+    out.extend_from_slice(b"\r\n");
+    span_places
 }
 
 /// Whether a field goes on to the service as it came.
-fn passes(parsed: &Parsed, head: &[u8], fields: &[Field], field: &Field) -> bool {
+fn passes(parsed: &Parsed, trace: &TraceParent, head: &[u8], fields: &[Field], field: &Field) -> bool {
     let kind_ok = match field.kind {
-        Kind::HopByHop
-        | Kind::Connection
-        | Kind::KeepAlive
-        | Kind::Te
-        | Kind::Upgrade
-        | Kind::TraceParent
-        | Kind::Host => false,
-        // The state belongs to the trace it came with (Trace Context section 3.3.1).
-        Kind::TraceState => parsed.trace.is_some(),
+        Kind::HopByHop | Kind::Connection | Kind::KeepAlive | Kind::Te | Kind::Upgrade | Kind::Host => false,
+        // All others are written anew.
+        Kind::Trace(which) => which == TraceField::State && trace.form.uses(which),
         Kind::Other
         | Kind::ContentLength
         | Kind::TransferEncoding

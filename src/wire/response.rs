@@ -185,7 +185,7 @@ impl Seen {
                     .is_some_and(|front| front.eq_ignore_ascii_case(EVENT_STREAM));
             }
             Kind::Other | Kind::HopByHop | Kind::Host | Kind::Te | Kind::Upgrade | Kind::Expect => {}
-            Kind::TraceParent | Kind::TraceState | Kind::IdempotencyKey | Kind::Precondition => {}
+            Kind::Trace(_) | Kind::IdempotencyKey | Kind::Precondition => {}
         }
         Ok(())
     }
@@ -272,8 +272,7 @@ pub fn client_response(
             Kind::Other
             | Kind::Host
             | Kind::Expect
-            | Kind::TraceParent
-            | Kind::TraceState
+            | Kind::Trace(_)
             | Kind::IdempotencyKey
             | Kind::Precondition
             | Kind::RetryAfter

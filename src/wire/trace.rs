@@ -1,7 +1,20 @@
-//! The W3C `traceparent` header (Trace Context level 1, section 3.2).
+//! Where a call stands in a trace, as headers say it: W3C Trace Context (level 1) and B3.
 //!
-//! In: a header value, or random numbers. Out: [`TraceParent`], written in 55 bytes of fixed width
-//! so that each attempt can put its own span id into a head that is already written.
+//! In: the trace headers of a request. Out: what the caller [`Told`], and, for each attempt, the
+//! headers that tell the service the same with the attempt's span id, in the caller's own words. A
+//! header that is broken or repeated counts as absent and is not passed on; it never fails a call.
+//!
+//! A caller that uses both forms has services behind it that know only one of them, so both go on.
+//! `traceparent` decides, and B3 is written anew from it: passed on as it came, it would name a span
+//! that is not the parent of what the service does.
+
+mod b3;
+mod fields;
+mod write;
+
+pub use b3::{B3, B3Headers};
+pub use fields::{TraceField, TraceFields};
+pub use write::SpanPlaces;
 
 /// One position in a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,13 +37,25 @@ pub enum TraceForm {
     Own,
     /// `traceparent`, from the caller.
     W3c,
+    /// B3, from the caller.
+    B3(B3),
+    /// Both, from the caller; what `traceparent` says is what counts.
+    W3cAndB3(B3),
+}
+
+/// What the trace headers of a request say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Told {
+    /// The caller's trace and span, neither zero. `None`: the trace starts here.
+    pub ids: Option<(u128, u64)>,
+    /// The caller's decision. `None`: it left the decision to us.
+    pub sampled: Option<bool>,
+    /// How it was said.
+    pub form: TraceForm,
 }
 
 /// `00-` + 32 + `-` + 16 + `-` + 2
 const TEXT_BYTES: usize = 55;
-
-/// Where the span id stands in the text.
-const SPAN_ID_AT: usize = 36;
 
 /// Reads a `traceparent` value. A broken one is `None`: the call then starts a trace of its own.
 /// Versions above 00 are read as far as they are known, as the standard asks.
@@ -51,7 +76,7 @@ pub fn parse_traceparent(value: &[u8]) -> Option<TraceParent> {
     (parent.trace_id != 0 && parent.span_id != 0).then_some(parent)
 }
 
-/// Lower-case hexadecimal digits only, as the standard demands.
+/// Lower-case hexadecimal digits only, as both standards demand. At most 32.
 fn hex(digits: &[u8]) -> Option<u128> {
     digits.iter().try_fold(0u128, |number, digit| {
         let value = match digit {
@@ -63,29 +88,22 @@ fn hex(digits: &[u8]) -> Option<u128> {
     })
 }
 
-fn write_hex(mut number: u128, out: &mut [u8]) {
-    for digit in out.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(number & 0xf) as usize];
-        number >>= 4;
-    }
-}
-
 // === impl TraceParent ===
 
 impl TraceParent {
-    /// The text of the header value.
-    pub fn text(&self) -> [u8; TEXT_BYTES] {
-        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        write_hex(self.trace_id, &mut text[3..35]);
-        write_hex(u128::from(self.span_id), &mut text[36..52]);
-        // Level 1 defines the sampled bit alone; others are not ours to pass on (section 3.2.2.5).
-        text[54] = b'0' + (self.flags & 1);
-        text
+    /// The caller's span; `None` where the trace starts here.
+    pub fn caller_span(&self) -> Option<u64> {
+        let has_caller = match self.form {
+            TraceForm::Own => false,
+            TraceForm::W3c | TraceForm::W3cAndB3(_) => true,
+            TraceForm::B3(b3) => !b3.starts,
+        };
+        has_caller.then_some(self.span_id)
     }
 
-    /// Puts another span id into a text that stands at `at` in `head`.
-    pub fn patch_span(head: &mut [u8], at: usize, span_id: u64) {
-        write_hex(u128::from(span_id), &mut head[at + SPAN_ID_AT..at + SPAN_ID_AT + 16]);
+    /// Whether it is sampled.
+    pub fn is_sampled(&self) -> bool {
+        self.flags & 1 == 1
     }
 
     /// The trace id as 32 digits.
@@ -94,43 +112,32 @@ impl TraceParent {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+// === impl TraceForm ===
 
-    const TEXT: &[u8] = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-
-    #[test]
-    fn what_is_read_is_written_again() {
-        let parent = parse_traceparent(TEXT).expect("the standard's own example");
-        assert_eq!(parent.text(), TEXT);
-    }
-
-    #[test]
-    fn broken_values_start_a_new_trace() {
-        for bad in [
-            &b""[..],
-            b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
-            b"00-00000000000000000000000000000000-b7ad6b7169203331-01",
-            b"00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
-            b"00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
-            b"ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-            b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
-            b"00_0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        ] {
-            assert_eq!(parse_traceparent(bad), None, "{}", String::from_utf8_lossy(bad));
+impl TraceForm {
+    /// How B3 is written, where it is.
+    pub fn b3(self) -> Option<B3> {
+        match self {
+            Self::Own | Self::W3c => None,
+            Self::B3(b3) | Self::W3cAndB3(b3) => Some(b3),
         }
     }
 
-    #[test]
-    fn a_later_version_is_read_as_far_as_it_is_known() {
-        assert!(parse_traceparent(b"01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more").is_some());
-    }
-
-    #[test]
-    fn an_attempt_puts_its_own_span_into_a_written_head() {
-        let mut head = [b"traceparent: ".as_slice(), TEXT].concat();
-        TraceParent::patch_span(&mut head, 13, 0x1122_3344_5566_7788);
-        assert_eq!(&head[13..], b"00-0af7651916cd43dd8448eb211c80319c-1122334455667788-01");
+    /// Whether this header of the caller's belongs to what it told.
+    pub fn uses(self, field: TraceField) -> bool {
+        let w3c = matches!(self, Self::W3c | Self::W3cAndB3(_));
+        match field {
+            // The state belongs to the parent it came with (Trace Context section 3.3.1).
+            TraceField::Parent | TraceField::State => w3c,
+            TraceField::B3 => self.b3().is_some_and(|b3| b3.headers != B3Headers::Multi),
+            TraceField::B3TraceId
+            | TraceField::B3SpanId
+            | TraceField::B3ParentSpanId
+            | TraceField::B3Sampled
+            | TraceField::B3Flags => self.b3().is_some_and(|b3| b3.headers != B3Headers::Single),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -155,8 +155,7 @@ pub(super) fn may_trail(name: &[u8]) -> bool {
         | Kind::Upgrade
         | Kind::Expect
         | Kind::KeepAlive
-        | Kind::TraceParent
-        | Kind::TraceState => false,
+        | Kind::Trace(_) => false,
         Kind::Other
         | Kind::IdempotencyKey
         | Kind::Precondition

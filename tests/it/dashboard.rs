@@ -7,7 +7,8 @@ use crate::support::{Client, Outrigger, Received, Reply, eventually, shop};
 /// One request to the admin API with these header lines.
 async fn ask(proxy: &Outrigger, line: &str, headers: &[&str]) -> Received {
     let address = proxy.admin();
-    let mut request = format!("{line} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n");
+    let mut request =
+        format!("{line} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n");
     for header in headers {
         request.push_str(header);
         request.push_str("\r\n");
@@ -38,7 +39,8 @@ async fn the_page_may_load_nothing_from_elsewhere_and_be_in_no_frame() {
     let (_upstream, proxy) = shop("", [Reply::Ok("x")]).await;
     let page = ask(&proxy, "GET /", &[BROWSER]).await;
     let policy = page.header("content-security-policy");
-    for wanted in ["default-src 'none'", "script-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"] {
+    for wanted in ["default-src 'none'", "script-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"]
+    {
         assert!(policy.contains(wanted), "{policy}");
     }
     assert!(!policy.contains("unsafe"), "{policy}");
@@ -74,11 +76,13 @@ async fn each_part_has_its_type_and_is_sent_once() {
 async fn the_page_and_its_history_are_kept_from_other_sites() {
     let (_upstream, proxy) = shop("", [Reply::Ok("x")]).await;
     for path in ["/", "/page/dashboard.js", "/history"] {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\n{BROWSER}\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\n{BROWSER}\r\nConnection: close\r\n\r\n");
         let refused = Client::connect(proxy.admin()).await.call(request).await;
         assert_eq!(refused.status, 403, "{path}");
     }
-    let forced = ask(&proxy, "POST /services/shop/breaker?state=open", &["Origin: http://evil.example"]).await;
+    let forced =
+        ask(&proxy, "POST /services/shop/breaker?state=open", &["Origin: http://evil.example"]).await;
     assert_eq!(forced.status, 403);
     assert_eq!(proxy.shop().await["breaker"]["forced"], Value::Null);
 }
@@ -114,6 +118,9 @@ fn sum(points: &[Value], name: &str) -> u64 {
 async fn the_head_of_the_page_has_its_facts() {
     let (_upstream, proxy) = shop("", [Reply::Ok("x")]).await;
     let page = proxy.get_admin("/config").await.json();
-    assert_eq!((&page["readiness"], &page["outrigger"]), (&"ready".into(), &env!("CARGO_PKG_VERSION").into()));
+    assert_eq!(
+        (&page["readiness"], &page["outrigger"]),
+        (&"ready".into(), &env!("CARGO_PKG_VERSION").into())
+    );
     assert!(page["startedAt"].as_f64() <= page["loadedAt"].as_f64(), "{page}");
 }

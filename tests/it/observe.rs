@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::support::{Client, Metrics, Reply, eventually, get, post, request, shop, shop_with};
+use crate::support::{Client, Metrics, Refused, Reply, eventually, get, post, request, shop, shop_with};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -141,6 +141,41 @@ async fn labels_come_from_the_configuration_alone() {
 }
 
 #[tokio::test]
+async fn thousands_of_paths_and_hosts_are_no_series_and_no_memory() {
+    const CALLS: usize = 3_000;
+    let (_upstream, proxy) =
+        shop("retries: off\nroutes: [{name: check, match: {pathPrefix: /check/}}]", [Reply::Ok("x")]).await;
+    let nobody = Refused::bind();
+    let port = nobody.addr().port();
+    let mut client = proxy.client().await;
+    let mut ask = async |number: usize| {
+        let (high, low) = (number / 250, 1 + number % 250);
+        for path in [format!("/check/{number}"), format!("/{number}?q={number}")] {
+            assert_eq!(client.call(get(&path)).await.status, 200);
+        }
+        let stranger = format!("GET / HTTP/1.1\r\nHost: 127.7.{high}.{low}:{port}\r\n\r\n");
+        assert_eq!(client.call(stranger).await.status, 503);
+    };
+    let series = async || {
+        let page = proxy.get_admin("/metrics").await.text();
+        let names = page.lines().filter_map(|line| line.rsplit_once(' ')).map(|(name, _)| name.to_owned());
+        names.collect::<BTreeSet<_>>()
+    };
+    for number in 0..CALLS / 10 {
+        ask(number).await;
+    }
+    let (before, memory) = (series().await, proxy.rss_kib());
+    for number in CALLS / 10..CALLS {
+        ask(number).await;
+    }
+    proxy.counted("outrigger_call_duration_seconds_count", &[], (3 * CALLS) as f64).await;
+    assert_eq!(series().await, before);
+    // Stories of refused calls and addresses of strangers take their bounds: 4 MiB and 1024 of them.
+    let grown = proxy.rss_kib().saturating_sub(memory);
+    assert!(grown < 16 * 1024, "{grown} KiB more");
+}
+
+#[tokio::test]
 async fn the_access_log_has_one_json_line_per_call() {
     let (_upstream, proxy) = shop_with("accessLog: stdout", "", [Reply::Ok("x")]).await;
     proxy.get("/one").await;
@@ -173,6 +208,22 @@ async fn a_service_without_calls_is_listed_with_zeros() {
     );
     assert_eq!((&shop["connections"]["active"], &shop["connections"]["idle"]), (&0.into(), &0.into()));
     assert!(proxy.services().await["unknown"].is_array());
+}
+
+#[tokio::test]
+async fn a_service_tells_its_retries_and_on_request_its_latencies() {
+    let policy = "retries: {maxRetries: 1, backoff: {base: 1ms, max: 2ms}}";
+    let (_upstream, proxy) = shop(policy, [Reply::Status(503), Reply::Ok("x")]).await;
+    assert_eq!(proxy.get("/").await.text(), "x");
+    proxy.calls("success", "", 1).await;
+    let shop = proxy.shop().await;
+    assert_eq!((&shop["attempts"], &shop["retries"]), (&2.into(), &1.into()));
+    assert!(shop["latency"]["counts"].is_null(), "only for whoever asks: {shop}");
+    let page = proxy.get_admin("/services?counts=1").await.json();
+    let counts = page["services"][0]["latency"]["counts"].as_array().expect("a list").clone();
+    let micros = counts[0][0].as_u64().expect("microseconds");
+    assert_eq!((counts.len(), &counts[0][1]), (1, &1.into()));
+    assert!((1_000..60_000_000).contains(&micros), "longer than the back-off: {micros}");
 }
 
 #[tokio::test]

@@ -17,7 +17,8 @@ const tell = (what, expected, got) => console.log([what, expected, got].join("\t
 /** Longest wait for what should show at the next look, in milliseconds. */
 const BOUND = 20_000;
 const SERVICES = 200;
-const NAMES = ["cart", "payment", "inventory", ...Array.from({ length: SERVICES - 3 }, (_, index) => `service-${String(index).padStart(3, "0")}`)];
+const SPOKEN = ["cart", "payment", "inventory", "catalog", "search", "users", "shipping", "pricing", "reviews", "mail", "ledger", "stock"];
+const NAMES = [...SPOKEN, ...Array.from({ length: SERVICES - SPOKEN.length }, (_, index) => `service-${String(index).padStart(3, "0")}`)];
 
 // --- the service behind all names ---
 
@@ -104,9 +105,9 @@ async function list(page) {
   await page.goto(base);
   await until(page.getByText("live", { exact: true }));
   tell("200 services are listed", SERVICES, await page.locator("table.services tbody tr").count());
-  await page.getByRole("searchbox").fill("service-19");
-  await until(page.getByText("7 of 200 services"));
-  tell("the filter leaves what it names", 7, await page.locator("table.services tbody tr").count());
+  await page.getByRole("searchbox").fill("service-18");
+  await until(page.getByText("8 of 200 services"));
+  tell("the filter leaves what it names", 8, await page.locator("table.services tbody tr").count());
   await page.getByRole("searchbox").fill("");
   const first = await page.evaluate(async () => {
     const row = document.querySelector("table.services tbody tr");
@@ -207,19 +208,27 @@ async function restart(page) {
   tell("after a restart all services are there", SERVICES, await page.locator("table.services tbody tr").count());
 }
 
+/** Two minutes of traffic with some faults, then the picture while it goes on. */
 async function picture(browser, file) {
   const page = await open(browser, 1280, 760, "light");
-  const until = Date.now() + 120_000;
-  let turn = 0;
-  while (Date.now() < until) {
-    isBroken = (until - Date.now()) % 40_000 < 12_000;
-    const names = NAMES.slice(0, 14);
-    await Promise.all(names.flatMap((name) => Array.from({ length: 3 }, () => call(name, turn % 9 ? `/items/${turn}` : `/flaky/${turn}`))));
-    turn++;
-  }
+  let isOver = false;
+  const traffic = SPOKEN.map(async (name, place) => {
+    for (let turn = 0; !isOver; turn++) {
+      const isFlaky = turn % (40 + 7 * place) === 11;
+      const calls = Array.from({ length: 1 + (place % 4) }, (_, index) => call(name, isFlaky && index === 0 ? `/flaky/${name}-${turn}` : `/items/${turn}`));
+      await Promise.all(calls);
+      await new Promise((resolve) => setTimeout(resolve, name === "payment" ? 400 : 20));
+    }
+  });
+  await new Promise((resolve) => setTimeout(resolve, 100_000));
+  isBroken = true;
+  await new Promise((resolve) => setTimeout(resolve, 12_000));
   await page.goto(`${base}#/`);
   await page.locator(".calls a").first().waitFor();
   await page.screenshot({ path: file });
+  isBroken = false;
+  isOver = true;
+  await Promise.all(traffic);
   await page.close();
 }
 

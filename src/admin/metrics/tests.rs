@@ -21,6 +21,7 @@ fn facts() -> ProcessFacts {
         config_version: "abc".into(),
         ready: true,
         draining: false,
+        export: None,
     }
 }
 

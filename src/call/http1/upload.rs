@@ -13,7 +13,7 @@ use crate::head::Framing;
 use crate::mesh::ReplayShare;
 use crate::stream::{BODY_READ_BYTES, Stream, Taken};
 use crate::wire::bridge::carries;
-use crate::wire::{BodyDecoder, BodyEncoder, BodyError, Moved, TraceParent, transcode};
+use crate::wire::{BodyDecoder, BodyEncoder, BodyError, Moved, SpanPlaces, TraceParent, transcode};
 
 use super::direct::Direct;
 
@@ -31,7 +31,7 @@ pub struct Upload {
     /// How much of `out` this attempt has sent.
     sent: usize,
     head_bytes: usize,
-    trace_at: usize,
+    span_places: SpanPlaces,
     decoder: BodyDecoder,
     encoder: BodyEncoder,
     /// Body that passes through without being copied; goes out after `out`.
@@ -63,11 +63,11 @@ pub enum SendError {
 // === impl Upload ===
 
 impl Upload {
-    /// A request whose head stands in `out`, with the value of `traceparent` at `trace_at`.
+    /// A request whose head stands in `out`, with the span id at `span_places`.
     /// At most `keep_max` bytes of its body are kept.
     pub fn new(
         out: BytesMut,
-        trace_at: usize,
+        span_places: SpanPlaces,
         framing: Framing,
         keep_max: usize,
         share: ReplayShare,
@@ -77,7 +77,7 @@ impl Upload {
             head_bytes: out.len(),
             out,
             sent: 0,
-            trace_at,
+            span_places,
             decoder: BodyDecoder::new(framing),
             encoder,
             direct: Direct::default(),
@@ -156,7 +156,7 @@ impl Upload {
     /// Puts the span id of the attempt into the head.
     pub fn set_span(&mut self, span_id: u64) {
         if self.kept || self.is_untouched() {
-            TraceParent::patch_span(&mut self.out, self.trace_at, span_id);
+            TraceParent::patch_span(&mut self.out, self.span_places, span_id);
         }
     }
 

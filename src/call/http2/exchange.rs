@@ -10,12 +10,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, Request, Response};
 use tokio::time::Instant;
 
 use crate::error::{Fault, Sent};
 use crate::upstream::http2::{HEADER_LIST_BYTES_MAX, Lease};
-use crate::wire::{TraceParent, grpc};
+use crate::wire::grpc;
 
 use super::super::Call;
 use super::super::attempt::{Detail, Failed};
@@ -109,10 +109,7 @@ impl Call<'_, Http2> {
         if let Some(protocol) = &side.protocol {
             request.extensions_mut().insert(protocol.clone());
         }
-        let span = TraceParent { span_id, ..self.head.trace };
-        if let Ok(value) = HeaderValue::from_bytes(&span.text()) {
-            request.headers_mut().insert("traceparent", value);
-        }
+        self.head.trace.put(span_id, request.headers_mut());
         if let Some(deadline) = side.callers_deadline {
             let left = deadline.saturating_duration_since(Instant::now());
             request.headers_mut().insert("grpc-timeout", grpc::timeout_value(left));

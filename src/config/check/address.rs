@@ -59,18 +59,6 @@ impl Checker<'_> {
         }
     }
 
-    /// Checks the form of a URL; nothing reads it in this version.
-    pub(super) fn url(&mut self, leaf: &Leaf<'_>) {
-        let good = leaf.node.text().is_some_and(|text| {
-            let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-            let authority = rest.and_then(|rest| rest.split('/').next());
-            authority.and_then(parse_host).is_some_and(|host| host.port != PortPattern::Any)
-        });
-        if !good {
-            self.problem(leaf.node.place, &leaf.at, found(leaf.node), want_form(Kind::Url));
-        }
-    }
-
     /// One value or a list of values.
     fn items<'n>(&mut self, leaf: &Leaf<'n>) -> Vec<&'n Node> {
         match &leaf.node.shape {

@@ -13,13 +13,11 @@ use super::claims::Claims;
 use super::layer::{Sets, Settings};
 use super::lints::Paths;
 use super::value::{self, Value, want_form};
-use super::{Checker, Leaf, found};
+use super::{Checker, Leaf, found, tracing};
 use crate::config::keys::{Kind, Scope};
 use crate::config::raw::{self, Node, Place};
 use crate::config::units::show_duration;
-use crate::config::{
-    AccessLog, Always, Config, Drain, Layer, Limits, Origin, Outbound, Policy, Service, Tracing, Unknown,
-};
+use crate::config::{AccessLog, Config, Drain, Layer, Limits, Origin, Outbound, Policy, Service, Unknown};
 
 /// Longest name of the application, in bytes: it is a resource attribute of every span.
 const NAME_BYTES_MAX: usize = 255;
@@ -43,7 +41,7 @@ struct Draft<'n> {
     /// A `health` block whose `listen` has not come.
     health_wanted: Option<Place>,
     dns_servers: Placed,
-    tracing: Tracing,
+    tracing: tracing::Draft,
     defaults: Option<&'n Node>,
     services: Option<Leaf<'n>>,
 }
@@ -65,8 +63,10 @@ impl Checker<'_> {
         claims.listeners("health.listen", &draft.health);
         self.lint_claims(&claims);
         let environment = &self.options.environment;
+        let service = draft.service.unwrap_or_else(|| environment.service_name());
+        let tracing = self.tracing(draft.tracing, &service);
         Some(Config {
-            service: draft.service.unwrap_or_else(|| environment.service_name()),
+            service,
             workers: draft.workers.unwrap_or_else(|| environment.workers()),
             access_log: draft.access_log,
             drain: draft.drain,
@@ -81,7 +81,7 @@ impl Checker<'_> {
             dns_servers: bare(draft.dns_servers),
             services: services?,
             unknown: Arc::new(unknown_policy(&settings)),
-            tracing: draft.tracing,
+            tracing,
             files: self.files.iter().map(PathBuf::from).collect(),
             warnings: Vec::new(),
         })
@@ -113,11 +113,6 @@ impl Checker<'_> {
             "health" if !value::is_off(leaf.node) => {
                 draft.health_wanted = Some(leaf.place);
             }
-            "tracing" if value::is_off(leaf.node) => draft.tracing.sample = 0.0,
-            "tracing.otlp" => {
-                self.url(&leaf);
-                self.not_exported(&leaf);
-            }
             _ => self.simple_process_key(&leaf, draft),
         }
     }
@@ -134,6 +129,7 @@ impl Checker<'_> {
                 draft.health = self.addresses(leaf, true);
             }
             "dns.servers" => draft.dns_servers = self.addresses(leaf, false),
+            path if path.starts_with("tracing") => self.tracing_key(leaf, &mut draft.tracing),
             _ => {
                 if let Some(value) = self.simple(leaf) {
                     draft.set(leaf, value);
@@ -166,11 +162,6 @@ impl Checker<'_> {
                 AccessLog::Off
             }
         }
-    }
-
-    fn not_exported(&mut self, leaf: &Leaf<'_>) {
-        let want = "nothing yet: export comes with a later version; trace headers are passed on";
-        self.warning(leaf.place, &leaf.at, "a setting of the export of spans", want);
     }
 
     fn lint_process(&mut self, draft: &Draft<'_>) {
@@ -237,7 +228,7 @@ impl Draft<'_> {
             health: Vec::new(),
             health_wanted: None,
             dns_servers: Vec::new(),
-            tracing: Tracing { sample: 0.0, always: Always::default() },
+            tracing: tracing::Draft::default(),
             defaults: None,
             services: None,
         }
@@ -263,13 +254,6 @@ impl Draft<'_> {
             ("outbound.detectTimeout", Value::Time(time)) => self.detect_timeout = time,
             ("outbound.unknown", Value::Word("deny")) => self.unknown = Unknown::Deny,
             ("outbound.unknown", Value::Word(_)) => self.unknown = Unknown::Allow,
-            ("tracing.sample", Value::Share(share)) => self.tracing.sample = share,
-            ("tracing.sample", Value::Off) => self.tracing.sample = 0.0,
-            // The bits are in the order of the table's words.
-            ("tracing.always", Value::Words(bits)) => {
-                let has = |bit: u8| bits & 1 << bit != 0;
-                self.tracing.always = Always { error: has(0), retry: has(1), breaker: has(2), slow: has(3) };
-            }
             // Blocks, and keys that are checked only.
             (_, _) => {}
         }

@@ -4,8 +4,12 @@
 //! keys inside, or problems. A bad pair is refused here, so a reload with one changes nothing.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
+use std::sync::Arc;
 
+use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::CertifiedKey;
 
 use super::value::want_form;
 use super::{Checker, Leaf, found};
@@ -27,7 +31,7 @@ pub(super) struct Draft {
 }
 
 /// A file that a key names.
-struct PemFile {
+pub(super) struct PemFile {
     /// Where the key stands.
     at: String,
     /// Where the path stands.
@@ -35,7 +39,7 @@ struct PemFile {
     /// The path as it is written.
     written: String,
     /// What is in it; `None` when it could not be read, which is told already.
-    bytes: Option<Vec<u8>>,
+    pub(super) bytes: Option<Vec<u8>>,
 }
 
 /// What else the service says.
@@ -59,20 +63,30 @@ impl Checker<'_> {
         }
     }
 
-    fn pem_file(&mut self, leaf: &Leaf<'_>) -> Option<PemFile> {
+    pub(super) fn pem_file(&mut self, leaf: &Leaf<'_>) -> Option<PemFile> {
         let place = leaf.node.place;
         let Some(written) = leaf.node.text().filter(|text| !text.is_empty() && !text.contains('\0')) else {
             self.problem(place, &leaf.at, found(leaf.node), want_form(Kind::PemFile));
             return None;
         };
         let yaml = self.files.get(usize::from(place.file)).map_or("", String::as_str);
-        let bytes = material::read(&material::resolve(yaml, written));
-        let mut file = PemFile { at: leaf.at.clone(), place, written: written.to_owned(), bytes: None };
-        match bytes {
+        let path = material::resolve(yaml, written);
+        let file = PemFile { at: leaf.at.clone(), place, written: written.to_owned(), bytes: None };
+        Some(self.filled(file, &path))
+    }
+
+    /// The file that a variable names, from the folder the process was started in.
+    pub(super) fn file_of_variable(&mut self, name: &str, path: &str) -> PemFile {
+        let file = PemFile { at: name.to_owned(), place: Place::NONE, written: path.to_owned(), bytes: None };
+        self.filled(file, Path::new(path))
+    }
+
+    fn filled(&mut self, mut file: PemFile, path: &Path) -> PemFile {
+        match material::read(path) {
             Ok(bytes) => file.bytes = Some(bytes),
             Err(clause) => self.bad_file(&file, &clause, want_form(Kind::PemFile)),
         }
-        Some(file)
+        file
     }
 
     fn bad_file(&mut self, file: &PemFile, clause: &str, want: impl Into<String>) {
@@ -115,28 +129,15 @@ impl Checker<'_> {
         let block = draft.block?;
         let problems_before = self.problems.len();
         let mut certificates = Vec::new();
-        let roots = draft.ca.as_ref().and_then(|file| {
-            let (found, expiry) = self.certificates(file, CertificateUse::Ca)?;
+        let roots = draft.ca.as_ref().and_then(|file| self.trusted(file)).map(|(roots, expiry)| {
             certificates.push(expiry);
-            material::roots(&found).map_err(|clause| self.bad_file(file, &clause, CERTIFICATES_WANT)).ok()
+            roots
         });
-        let identity = match (&draft.cert, &draft.key) {
-            (Some(cert), Some(key)) => {
-                let chain = self.certificates(cert, CertificateUse::Client);
-                let key_read = self.private_key(key);
-                chain.zip(key_read).and_then(|((chain, expiry), key_read)| {
-                    certificates.push(expiry);
-                    self.identity(cert, key, chain, key_read)
-                })
-            }
-            (Some(file), None) | (None, Some(file)) => {
-                let (has, lacks) = if draft.cert.is_some() { ("cert", "key") } else { ("key", "cert") };
-                let found = format!("`{has}` without `{lacks}`");
-                self.problem(file.place, &file.at, found, "both `cert` and `key`, or neither");
-                None
-            }
-            (None, None) => None,
-        };
+        let shown = self.shown(draft.cert.as_ref(), draft.key.as_ref());
+        let identity = shown.map(|(identity, expiry)| {
+            certificates.push(expiry);
+            identity
+        });
         self.lint_alpn(draft.alpn.as_ref(), around);
         let server_name = match draft.server_name.clone() {
             Some(name) => Some(name),
@@ -148,6 +149,37 @@ impl Checker<'_> {
         let digest = digest(&draft, server_name.as_ref());
         let alpn = draft.alpn.map(|(offered, _)| offered).unwrap_or_default();
         Some(Tls { roots, server_name: server_name?, identity, alpn, certificates, digest })
+    }
+
+    /// What a `ca` trusts.
+    pub(super) fn trusted(&mut self, file: &PemFile) -> Option<(Arc<RootCertStore>, Certificate)> {
+        let (found, expiry) = self.certificates(file, CertificateUse::Ca)?;
+        let roots = material::roots(&found);
+        let roots = roots.map_err(|clause| self.bad_file(file, &clause, CERTIFICATES_WANT)).ok()?;
+        Some((roots, expiry))
+    }
+
+    /// What a `cert` shows, with its `key`. `None` without both, and when there are problems.
+    pub(super) fn shown(
+        &mut self,
+        cert: Option<&PemFile>,
+        key: Option<&PemFile>,
+    ) -> Option<(Arc<CertifiedKey>, Certificate)> {
+        match (cert, key) {
+            (Some(cert), Some(key)) => {
+                let chain = self.certificates(cert, CertificateUse::Client);
+                let key_read = self.private_key(key);
+                let ((chain, expiry), key_read) = chain.zip(key_read)?;
+                Some((self.identity(cert, key, chain, key_read)?, expiry))
+            }
+            (Some(file), None) | (None, Some(file)) => {
+                let (has, lacks) = if cert.is_some() { ("cert", "key") } else { ("key", "cert") };
+                let found = format!("`{has}` without `{lacks}`");
+                self.problem(file.place, &file.at, found, "both `cert` and `key`, or neither");
+                None
+            }
+            (None, None) => None,
+        }
     }
 
     fn certificates(
@@ -176,7 +208,7 @@ impl Checker<'_> {
         key: &PemFile,
         chain: Vec<CertificateDer<'static>>,
         key_read: PrivateKeyDer<'static>,
-    ) -> Option<std::sync::Arc<rustls::sign::CertifiedKey>> {
+    ) -> Option<Arc<CertifiedKey>> {
         match material::identity(chain, key_read) {
             Ok(identity) => return Some(identity),
             Err(Misfit::Key) => self.bad_file(key, "a key of a kind that is not understood", KEY_WANT),

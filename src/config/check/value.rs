@@ -84,6 +84,7 @@ pub(super) fn read(kind: Kind, node: &Node) -> Result<Value, Vec<Wrong>> {
         | Kind::NamePort
         | Kind::Url
         | Kind::Headers
+        | Kind::Fields
         | Kind::Policy
         | Kind::Services
         | Kind::Routes => Err(vec![wrong(kind, node)]),
@@ -218,6 +219,7 @@ fn want(kind: Kind, text: &str) -> String {
         Kind::NamePort => "name:port such as cart:80".to_owned(),
         Kind::Url => "a URL such as http://collector:4318".to_owned(),
         Kind::Headers => "a block of header names, each with a value or '*'".to_owned(),
+        Kind::Fields => "a block of header names, each with a value".to_owned(),
         Kind::Block { .. } | Kind::Policy | Kind::Services => "a block of keys".to_owned(),
         Kind::Routes => "a list of routes".to_owned(),
     };

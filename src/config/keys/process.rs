@@ -92,18 +92,44 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("dns.servers", Kind::Addresses, "", "Name servers to ask.")
         .without("those of `/etc/resolv.conf`"),
     Key::new("tracing", SWITCH, "", "Distributed traces."),
+    Key::new("tracing.otlp", Kind::Url, "", "The collector that spans go to, by OTLP.").without(
+        "`OTEL_EXPORTER_OTLP_ENDPOINT`; else spans are not exported, and trace headers are passed on",
+    ),
     Key::new(
-        "tracing.otlp",
-        Kind::Url,
+        "tracing.protocol",
+        Kind::Word(&["http", "grpc"]),
         "",
-        "The collector that spans will go to; a warning says that none do yet.",
+        "The form of OTLP: Protocol Buffers over HTTP, or gRPC.",
     )
-    .without("spans are not exported; trace headers are passed on"),
+    .without("`OTEL_EXPORTER_OTLP_PROTOCOL`; else `grpc` for port 4317, `http` for any other"),
+    Key::new("tracing.headers", Kind::Fields, "", "Sent with every export; the values are never shown.")
+        .without("`OTEL_EXPORTER_OTLP_HEADERS`, or none"),
+    Key::new(
+        "tracing.compression",
+        Kind::Word(&["off", "gzip"]),
+        "",
+        "How exports are compressed; `gzip` costs more CPU than the spans themselves.",
+    )
+    .without("`OTEL_EXPORTER_OTLP_COMPRESSION`, or `off`"),
+    Key::new(
+        "tracing.timeout",
+        Kind::Duration { min: 1, max: 3_600_000, off: false },
+        "",
+        "Longest time of one export with its further tries; then its spans are dropped.",
+    )
+    .without("`OTEL_EXPORTER_OTLP_TIMEOUT`, or `10s`"),
+    Key::new("tracing.tls", BLOCK, "", "Certificates for a collector behind `https`."),
+    Key::new("tracing.tls.ca", Kind::PemFile, "", "The certificates that are trusted.")
+        .without("`OTEL_EXPORTER_OTLP_CERTIFICATE`, or the system's"),
+    Key::new("tracing.tls.cert", Kind::PemFile, "", "The certificate that is shown to the collector.")
+        .without("`OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE`, or none"),
+    Key::new("tracing.tls.key", Kind::PemFile, "", "The private key of `tracing.tls.cert`.")
+        .without("`OTEL_EXPORTER_OTLP_CLIENT_KEY`, or none"),
     Key::new(
         "tracing.sample",
         Kind::Ratio { off: true },
         "1%",
-        "The share of calls traced when the caller did not decide.",
+        "The share of calls traced when the caller did not decide; `OTEL_TRACES_SAMPLER` says it where this is silent.",
     ),
     Key::new(
         "tracing.always",

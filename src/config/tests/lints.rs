@@ -64,10 +64,11 @@ fn a_drain_longer_than_the_pods_grace_is_warned_of() {
 }
 
 #[test]
-fn settings_of_the_export_are_checked_and_said_to_be_idle() {
-    let text = told(&good("tracing: {otlp: 'http://c:4318', sample: 10%, always: [error]}").warnings);
+fn settings_of_the_export_without_a_collector_are_said_to_be_idle() {
+    let text = told(&good("tracing: {sample: 10%, always: [error]}").warnings);
     assert_eq!(text.lines().count(), 1, "{text}");
-    assert!(text.contains("export comes with a later version; trace headers are passed on"), "{text}");
+    assert!(text.contains("tracing.otlp besides it: nothing is exported without"), "{text}");
+    assert_eq!(told(&good("tracing: {otlp: 'http://c:4318', always: [error]}").warnings), "");
 }
 
 #[test]

@@ -36,6 +36,13 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("dns.servers", "[10.0.0.10:53]"),
     ("tracing", "off"),
     ("tracing.otlp", "http://collector:4318"),
+    ("tracing.protocol", "grpc"),
+    ("tracing.headers", "{authorization: Bearer abc}"),
+    ("tracing.compression", "gzip"),
+    ("tracing.timeout", "5s"),
+    ("tracing.tls.ca", "/etc/mesh/ca.pem"),
+    ("tracing.tls.cert", "/etc/mesh/client.pem"),
+    ("tracing.tls.key", "/etc/mesh/client-key.pem"),
     ("tracing.sample", "10%"),
     ("tracing.always", "[error, retry]"),
     ("defaults", "{timeout: 2s}"),
@@ -120,6 +127,8 @@ const SEEN: &[(&str, &str)] = &[
     ("outbound.unknown", "`outrigger_calls_total`"),
     ("health", "`outrigger_ready`"),
     ("dns", "`outrigger_calls_total`"),
+    ("tracing", "`outrigger_spans_exported_total`"),
+    ("tracing.timeout", "`outrigger_spans_dropped_total`"),
     ("defaults", "`check --effective`"),
     ("services", "`/services`"),
     ("hosts", "`/services`"),
@@ -215,6 +224,10 @@ fn configuration(scope: &str, path: &str, value: &str) -> String {
     text = match path {
         "tls.cert" => format!("{{tls: {{cert: {value}, key: /etc/mesh/client-key.pem}}}}"),
         "tls.key" => format!("{{tls: {{cert: /etc/mesh/client.pem, key: {value}}}}}"),
+        "tracing.tls.cert" => {
+            format!("{{tracing: {{tls: {{cert: {value}, key: /etc/mesh/client-key.pem}}}}}}")
+        }
+        "tracing.tls.key" => format!("{{tracing: {{tls: {{cert: /etc/mesh/client.pem, key: {value}}}}}}}"),
         _ => text,
     };
     let text = text.replace("/etc/mesh/", concat!(env!("CARGO_MANIFEST_DIR"), "/mesh-config/pem/"));

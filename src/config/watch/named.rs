@@ -17,8 +17,9 @@ pub(super) fn named(sources: &[Source]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for source in sources {
         let Ok(root) = raw::parse(0, &source.name, &source.bytes, &mut Vec::new()) else { continue };
-        for service in child(&root, "services").and_then(Node::entries).unwrap_or_default() {
-            let Some(tls) = child(&service.value, "tls") else { continue };
+        let services = child(&root, "services").and_then(Node::entries).unwrap_or_default();
+        let holders = services.iter().map(|service| &*service.value).chain(child(&root, "tracing"));
+        for tls in holders.filter_map(|holder| child(holder, "tls")) {
             for key in PEM_FILES {
                 let text = child(tls, key).and_then(Node::text).filter(|text| !text.is_empty());
                 found.extend(text.map(|text| material::resolve(&source.name, text)));

@@ -13,6 +13,8 @@ pub enum Kind {
     Gauge,
     /// Counts of values by size.
     Histogram,
+    /// Values that a share of all is within.
+    Summary,
     /// Always 1; its labels say something. The name ends in `_info`.
     Info,
 }
@@ -41,6 +43,7 @@ impl Kind {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
             Self::Histogram => "histogram",
+            Self::Summary => "summary",
             Self::Info => "info",
         }
     }
@@ -54,7 +57,7 @@ impl Metric {
         let suffix = match self.kind {
             Kind::Counter => "_total",
             Kind::Info => "_info",
-            Kind::Gauge | Kind::Histogram => "",
+            Kind::Gauge | Kind::Histogram | Kind::Summary => "",
         };
         self.name.strip_suffix(suffix).unwrap_or(self.name)
     }
@@ -79,6 +82,8 @@ metrics! {
         "Calls by how they ended; the reason is empty for a success. Refusals before a service was known have an empty service.";
     CALL_DURATION = Histogram "outrigger_call_duration_seconds" "seconds" ["service", "route"]
         "From a call's head to the end of its reply.";
+    CALL_DURATION_QUANTILES = Summary "outrigger_call_duration_quantiles_seconds" "seconds" ["service", "route"]
+        "The same as quantiles over all workers, since the start, right to 1 %.";
     CALLS_IN_FLIGHT = Gauge "outrigger_calls_in_flight" "" []
         "Calls and tunnels that have begun and not ended.";
     ATTEMPTS = Counter "outrigger_attempts_total" "" ["service"]
@@ -125,6 +130,12 @@ metrics! {
         "Request bodies kept so that they can be sent again, bounded by limits.replay.";
     ACCESS_LOG_DROPPED = Counter "outrigger_access_log_dropped_total" "" []
         "Lines of the access log that were dropped because its writer was behind.";
+    SPANS_EXPORTED = Counter "outrigger_spans_exported_total" "" []
+        "Spans that a collector took.";
+    SPANS_DROPPED = Counter "outrigger_spans_dropped_total" "" ["reason"]
+        "Spans that did not arrive; for queue_full the calls whose spans found no room.";
+    EXPORTS_FAILED = Counter "outrigger_span_exports_failed_total" "" []
+        "Requests to a collector that failed for good.";
     CONFIG_RELOADS = Counter "outrigger_config_reloads_total" "" ["result"]
         "Reloads of the configuration.";
     CONFIG_LAST_RELOAD_SUCCESSFUL = Gauge "outrigger_config_last_reload_successful" "" []

@@ -4,15 +4,19 @@
 //! 0.0.4. A family's head is written with its first sample, so that what has nothing to say is not
 //! there; samples of one family must therefore follow each other.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::{self, Display, Formatter, Write as _};
+use std::time::UNIX_EPOCH;
 
-use super::super::Latencies;
+use super::super::{Exemplar, Exemplars, Latencies};
 use super::table::{Kind, Metric};
 
 /// Upper bounds of histogram buckets, in seconds, without `+Inf`. From below a call on one machine to
 /// past the longest timeout anyone sets by intent; each costs a series per service.
 pub const BUCKETS_SECONDS: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// Shares whose latency is told: the value of the label `quantile`, and the same as a number.
+const QUANTILES: [(&str, f64); 4] = [("0.5", 0.5), ("0.9", 0.9), ("0.99", 0.99), ("0.999", 0.999)];
 
 const MICROS: f64 = 1e6;
 
@@ -31,6 +35,12 @@ pub struct Text {
     out: String,
     format: Format,
     family: &'static str,
+}
+
+/// The count of a bucket, perhaps with a call of it.
+struct Counted<'a> {
+    count: u64,
+    exemplar: Option<&'a Exemplar>,
 }
 
 // === impl Format ===
@@ -68,16 +78,34 @@ impl Text {
         self.line(metric, "", values, None, number);
     }
 
-    /// One histogram of latencies in microseconds.
-    pub fn histogram(&mut self, metric: &Metric, values: &[&str], latencies: &Latencies) {
+    /// One histogram of latencies in microseconds, with calls that stand for their bucket. The older
+    /// format has no words for those.
+    pub fn histogram(
+        &mut self,
+        metric: &Metric,
+        values: &[&str],
+        latencies: &Latencies,
+        exemplars: &Exemplars,
+    ) {
         self.head(metric);
         let (counts, sum) = cumulate(latencies);
-        for (bound, count) in BUCKETS_SECONDS.iter().zip(counts) {
-            self.line(metric, "_bucket", values, Some(&format!("{bound:?}")), count);
+        let bounds = BUCKETS_SECONDS.iter().map(|bound| format!("{bound:?}")).chain(["+Inf".to_owned()]);
+        for (at, (bound, count)) in bounds.zip(counts.into_iter().chain([latencies.len()])).enumerate() {
+            let exemplar = exemplars.at(at).filter(|_| self.format == Format::OpenMetrics);
+            let count = Counted { count, exemplar };
+            self.line(metric, "_bucket", values, Some(("le", &bound)), count);
         }
-        self.line(metric, "_bucket", values, Some("+Inf"), latencies.len());
         self.line(metric, "_sum", values, None, sum);
         self.line(metric, "_count", values, None, latencies.len());
+    }
+
+    /// The quantiles of latencies in microseconds.
+    pub fn quantiles(&mut self, metric: &Metric, values: &[&str], latencies: &Latencies) {
+        self.head(metric);
+        for (name, share) in QUANTILES {
+            let seconds = latencies.value_at_quantile(share) as f64 / MICROS;
+            self.line(metric, "", values, Some(("quantile", name)), seconds);
+        }
     }
 
     /// The whole text.
@@ -97,7 +125,7 @@ impl Text {
         let (name, kind) = match (self.format, metric.kind) {
             (Format::OpenMetrics, kind) => (metric.family(), kind),
             (Format::Prometheus, Kind::Info) => (metric.name, Kind::Gauge),
-            (Format::Prometheus, kind @ (Kind::Counter | Kind::Gauge | Kind::Histogram)) => {
+            (Format::Prometheus, kind @ (Kind::Counter | Kind::Gauge | Kind::Histogram | Kind::Summary)) => {
                 (metric.name, kind)
             }
         };
@@ -114,7 +142,7 @@ impl Text {
         metric: &Metric,
         suffix: &str,
         values: &[&str],
-        le: Option<&str>,
+        more: Option<(&str, &str)>,
         number: impl Display,
     ) {
         debug_assert_eq!(metric.labels.len(), values.len(), "{}", metric.name);
@@ -122,7 +150,7 @@ impl Text {
         self.out.push_str(suffix);
         let labels = metric.labels.iter().copied().zip(values.iter().copied());
         let mut separator = '{';
-        for (label, value) in labels.chain(le.map(|bound| ("le", bound))) {
+        for (label, value) in labels.chain(more) {
             self.out.push(separator);
             separator = ',';
             self.out.push_str(label);
@@ -148,6 +176,17 @@ impl Text {
     }
 }
 
+// === impl Counted ===
+
+impl Display for Counted<'_> {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", self.count)?;
+        let Some(Exemplar { trace_id, duration, ended }) = self.exemplar else { return Ok(()) };
+        let (seconds, ended) = (duration.as_secs_f64(), ended.duration_since(UNIX_EPOCH).unwrap_or_default());
+        write!(out, " # {{trace_id=\"{trace_id:032x}\"}} {seconds} {:.3}", ended.as_secs_f64())
+    }
+}
+
 /// How many latencies are within each bound, and the sum of all in seconds, right to 1 %.
 fn cumulate(latencies: &Latencies) -> ([u64; BUCKETS_SECONDS.len()], f64) {
     let mut counts = [0; BUCKETS_SECONDS.len()];
@@ -167,6 +206,10 @@ fn cumulate(latencies: &Latencies) -> ([u64; BUCKETS_SECONDS.len()], f64) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::super::super::{Outcome, RouteStats};
     use super::super::table;
     use super::*;
 
@@ -196,7 +239,8 @@ mod tests {
     #[test]
     fn a_histogram_is_cumulative_and_complete() {
         let mut text = Text::new(Format::OpenMetrics);
-        text.histogram(&table::ATTEMPT_DURATION, &["cart"], &latencies(&[900, 3_000]));
+        let none = Exemplars::default();
+        text.histogram(&table::ATTEMPT_DURATION, &["cart"], &latencies(&[900, 3_000]), &none);
         let text = text.finish();
         let want = [
             "# TYPE outrigger_attempt_duration_seconds histogram",
@@ -211,6 +255,53 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} not in\n{text}");
         }
         assert!(text.ends_with("\n# EOF\n"));
+    }
+
+    #[test]
+    fn exported_calls_stand_beside_their_bucket_where_the_format_has_words_for_them() {
+        let route = RouteStats::new();
+        let ended = UNIX_EPOCH + Duration::from_millis(1_700_000_000_250);
+        for (trace_id, micros) in [(0xab, 3_000), (0xcd, 120_000_000)] {
+            route.count(Outcome::Success, Duration::from_micros(micros));
+            route.exemplify(Duration::from_micros(micros), trace_id, ended);
+        }
+        let exemplars = route.report(&Arc::from("")).exemplars;
+        let page = |format| {
+            let mut text = Text::new(format);
+            text.histogram(
+                &table::CALL_DURATION,
+                &["cart", ""],
+                &latencies(&[3_000, 120_000_000]),
+                &exemplars,
+            );
+            text.finish()
+        };
+        let (new, old) = (page(Format::OpenMetrics), page(Format::Prometheus));
+        let of_bucket = |bound: &str| {
+            let found = new.lines().find(|line| line.contains(&format!("le=\"{bound}\"")));
+            found.and_then(|line| line.split_once("} ")).map(|(_, rest)| rest.to_owned()).unwrap()
+        };
+        let zeros = "0".repeat(30);
+        assert_eq!(of_bucket("0.0025"), "0");
+        assert_eq!(of_bucket("0.005"), format!("1 # {{trace_id=\"{zeros}ab\"}} 0.003 1700000000.250"));
+        assert_eq!(of_bucket("60.0"), "1");
+        assert_eq!(of_bucket("+Inf"), format!("2 # {{trace_id=\"{zeros}cd\"}} 120 1700000000.250"));
+        assert!(!old.lines().any(|line| line.contains(" # ")), "{old}");
+    }
+
+    #[test]
+    fn quantiles_are_right_to_a_hundredth() {
+        let mut text = Text::new(Format::OpenMetrics);
+        let all: Vec<u64> = (1..=1_000).map(|millis| millis * 1_000).collect();
+        text.quantiles(&table::CALL_DURATION_QUANTILES, &["cart", "check"], &latencies(&all));
+        let text = text.finish();
+        assert!(text.contains("# TYPE outrigger_call_duration_quantiles_seconds summary\n"), "{text}");
+        for (quantile, want) in [("0.5", 0.5), ("0.9", 0.9), ("0.99", 0.99), ("0.999", 0.999)] {
+            let labels = format!("{{service=\"cart\",route=\"check\",quantile=\"{quantile}\"}} ");
+            let (_, rest) = text.split_once(&labels).unwrap();
+            let found: f64 = rest.lines().next().unwrap().parse().unwrap();
+            assert!((found - want).abs() <= want * 0.011, "{quantile}: {found}");
+        }
     }
 
     #[test]

@@ -8,21 +8,36 @@ use bytes::{Buf, BytesMut};
 use crate::head::{Framing, Method, Version};
 use crate::wire::{
     BodyDecoder, BodyEncoder, BodyError, ClientSide, Field, HEAD_BYTES_MAX, HEAD_FIELDS_MAX, Moved, Parsed,
-    ResponseHead, TraceForm, TraceParent, client_response, head_end, parse_request, parse_response,
+    ResponseHead, TraceField, TraceParent, client_response, head_end, parse_request, parse_response,
     parse_traceparent, transcode, upstream_request,
 };
 
 /// A field in the form the comparisons use: lower-case name, value without folds.
 type Pair = (String, Vec<u8>);
 
-const TRACE: TraceParent = TraceParent { trace_id: 0xabc, span_id: 0xdef, flags: 1, form: TraceForm::W3c };
+/// What is put in where the caller leaves it to us.
+const OURS: (u128, u64) = (0xabc, 0xdef);
+
+/// The span of an attempt.
+const ATTEMPT: u64 = 0x1122_3344_5566_7788;
 
 /// Fields that never leave this hop, whatever `Connection` says (RFC 9110 section 7.6.1).
 const HOP: [&str; 6] =
     ["close", "connection", "keep-alive", "proxy-connection", "proxy-authorization", "http2-settings"];
 
 /// Fields that are compared on their own, or that `Connection` cannot disown.
-const APART: [&str; 4] = ["host", "te", "upgrade", "traceparent"];
+const APART: [&str; 10] = [
+    "host",
+    "te",
+    "upgrade",
+    "traceparent",
+    "b3",
+    "x-b3-traceid",
+    "x-b3-spanid",
+    "x-b3-parentspanid",
+    "x-b3-sampled",
+    "x-b3-flags",
+];
 const FRAMING: [&str; 3] = ["content-length", "transfer-encoding", "expect"];
 
 /// A request head: parsed, forwarded, and parsed again. The rest is taken for its body.
@@ -36,8 +51,8 @@ pub(crate) fn request(bytes: &[u8], cut: usize) {
         assert!(matches!(parsed.framing, Framing::None | Framing::Length(0)), "a tunnel has no body");
         return;
     }
-    let out = forward(&parsed, bytes, &fields);
-    if fields.len() + 2 <= HEAD_FIELDS_MAX && out.len() <= HEAD_BYTES_MAX {
+    let out = forward(&parsed, bytes, &fields, &trace_of(&parsed));
+    if fields.len() + 7 <= HEAD_FIELDS_MAX && out.len() <= HEAD_BYTES_MAX {
         request_again(bytes, &parsed, &fields, &out);
     }
     body(parsed.framing, &bytes[parsed.length..], cut);
@@ -79,12 +94,32 @@ fn same_as_plain_httparse(bytes: &[u8], parsed: &Parsed, fields: &[Field]) {
     }
 }
 
-fn forward(parsed: &Parsed, head: &[u8], fields: &[Field]) -> BytesMut {
+/// The caller's trace, or one of ours.
+fn trace_of(parsed: &Parsed) -> TraceParent {
+    let (trace_id, span_id) = parsed.trace.ids.unwrap_or(OURS);
+    let flags = parsed.trace.sampled.unwrap_or(true).into();
+    TraceParent { trace_id, span_id, flags, form: parsed.trace.form }
+}
+
+fn forward(parsed: &Parsed, head: &[u8], fields: &[Field], trace: &TraceParent) -> BytesMut {
     let mut out = BytesMut::new();
-    let trace_at = upstream_request(parsed, head, fields, "own-host", &TRACE, &mut out);
-    assert_eq!(&out[trace_at..trace_at + 55], TRACE.text());
+    let places = upstream_request(parsed, head, fields, "own-host", trace, &mut out);
+    let length = out.len();
+    TraceParent::patch_span(&mut out, places, ATTEMPT);
+    assert_eq!(out.len(), length);
     only_whole_line_ends(&out);
     out
+}
+
+/// The service reads the trace of the caller, the span of the attempt, and a decision.
+fn same_trace(trace: &TraceParent, again: &Parsed) {
+    let short = trace.form.b3().is_some_and(|b3| b3.short) && !trace.form.uses(TraceField::Parent);
+    let trace_id = if short { u128::from(trace.trace_id as u64) } else { trace.trace_id };
+    assert_eq!(again.trace.ids, Some((trace_id, ATTEMPT)));
+    assert_eq!(again.trace.sampled, Some(trace.is_sampled()));
+    for field in [TraceField::B3, TraceField::B3TraceId] {
+        assert_eq!(again.trace.form.uses(field), trace.form.uses(field), "answered in kind");
+    }
 }
 
 /// What was forwarded is read as what was parsed.
@@ -105,17 +140,21 @@ fn request_again(bytes: &[u8], parsed: &Parsed, fields: &[Field], out: &[u8]) {
     };
     assert_eq!(again.target.authority.of_bytes(out), authority);
     assert_eq!((again.version, again.framing), (Version::Http11, parsed.framing));
-    assert_eq!((again.upgrade, again.trace), (parsed.upgrade, Some(TRACE)));
+    assert_eq!(again.upgrade, parsed.upgrade);
+    let trace = trace_of(parsed);
+    same_trace(&trace, &again);
     let (before, after) = (pairs(bytes, fields), pairs(out, &again_fields));
     let expected: Vec<_> = end_to_end(&before)
-        .filter(|(name, _)| name != "tracestate" || parsed.trace.is_some())
+        .filter(|(name, _)| name != "tracestate" || trace.form.uses(TraceField::State))
         .map(plain_value)
         .collect();
     assert_eq!(end_to_end(&after).cloned().collect::<Vec<_>>(), expected);
     nothing_of_the_hop(&after, parsed.upgrade);
     assert_eq!(count(&after, "host"), 1);
-    assert_eq!(count(&after, "traceparent"), 1);
-    assert_eq!(forward(&again, out, &again_fields), out, "forwarding twice changes nothing more");
+    let b3_alone = trace.form.b3().is_some() && !trace.form.uses(TraceField::Parent);
+    assert_eq!(count(&after, "traceparent"), usize::from(!b3_alone));
+    assert_eq!(count(&after, "b3"), usize::from(trace.form.uses(TraceField::B3)));
+    assert_eq!(forward(&again, out, &again_fields, &trace), out, "forwarding twice changes nothing more");
 }
 
 /// A response head: parsed, forwarded, and parsed again. The rest is taken for its body.

@@ -4,7 +4,7 @@ use super::*;
 
 use crate::wire::TraceForm;
 
-const TRACE: TraceParent = TraceParent { trace_id: 1, span_id: 2, flags: 1, form: TraceForm::W3c };
+const TRACE: TraceParent = TraceParent { trace_id: 1, span_id: 2, flags: 1, form: TraceForm::Own };
 const TRACE_LINE: &str = "traceparent: 00-00000000000000000000000000000001-0000000000000002-01\r\n";
 
 fn parse(bytes: &[u8]) -> Result<Option<Parsed>, Malformed> {
@@ -15,7 +15,8 @@ fn forwarded(bytes: &str) -> String {
     let mut fields = Vec::new();
     let parsed = parse_request(bytes.as_bytes(), &mut fields).expect("valid").expect("whole");
     let mut out = BytesMut::new();
-    upstream_request(&parsed, bytes.as_bytes(), &fields, "own-host", &TRACE, &mut out);
+    let trace = TraceParent { form: parsed.trace.form, ..TRACE };
+    upstream_request(&parsed, bytes.as_bytes(), &fields, "own-host", &trace, &mut out);
     String::from_utf8(out.to_vec()).expect("text").replace(TRACE_LINE, "")
 }
 
@@ -141,11 +142,14 @@ fn upgrades_pass_but_not_to_cleartext_http2() {
 fn an_incoming_trace_is_read_and_replaced() {
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let head = format!("GET / HTTP/1.1\r\nHost: x\r\nTraceparent: {parent}\r\n\r\n");
-    assert!(parse(head.as_bytes()).expect("valid").expect("whole").trace.is_some());
+    assert!(parse(head.as_bytes()).expect("valid").expect("whole").trace.ids.is_some());
     assert_eq!(forwarded(&head), "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     let twice =
         format!("GET / HTTP/1.1\r\nHost: x\r\ntraceparent: {parent}\r\ntraceparent: {parent}\r\n\r\n");
-    assert!(parse(twice.as_bytes()).expect("valid").expect("whole").trace.is_none(), "two parents are none");
+    assert!(
+        parse(twice.as_bytes()).expect("valid").expect("whole").trace.ids.is_none(),
+        "two parents are none"
+    );
 }
 
 #[test]

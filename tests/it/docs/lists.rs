@@ -181,6 +181,7 @@ async fn a_proxy_prints_every_metric_of_the_table_and_no_other() {
     let one = [upstream.addr()];
     let echo = Echo::start().await;
     let proxy = Mesh::new()
+        .top("tracing: {otlp: \"http://127.0.0.1:4318\", sample: off}")
         .service("shop", &one, "")
         .service("tight", &one, "bulkhead: {maxConcurrent: 1}")
         .service("safe", &one, &format!("tls: {{ca: {}}}", path("mesh-config/pem/ca.pem").display()))
@@ -212,7 +213,7 @@ async fn a_proxy_prints_every_metric_of_the_table_and_no_other() {
 /// The names of a metric's samples.
 fn samples(metric: &Metric) -> Vec<String> {
     match metric.kind {
-        Kind::Counter | Kind::Gauge | Kind::Info => vec![metric.name.to_owned()],
+        Kind::Counter | Kind::Gauge | Kind::Info | Kind::Summary => vec![metric.name.to_owned()],
         Kind::Histogram => ["bucket", "sum", "count"].map(|part| format!("{}_{part}", metric.name)).to_vec(),
     }
 }
