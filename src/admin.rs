@@ -11,8 +11,10 @@
 mod config;
 mod explain;
 mod guard;
+mod history;
 mod listen;
 mod metrics;
+mod page;
 mod reply;
 mod services;
 mod status;
@@ -37,6 +39,7 @@ use crate::telemetry::metrics::{Format, Process};
 use crate::telemetry::{Reports, Totals};
 
 pub use crate::telemetry::explain::{clean, time_of_day};
+pub use history::{History, SAMPLE_EVERY};
 pub use listen::{CONNECTIONS_MAX, IDLE_MAX, LIFETIME_MAX, serve};
 pub use metrics::{ProcessFacts, render};
 pub use status::{Listener, Rejection, Reload, Reloads, Status, Told};
@@ -46,7 +49,7 @@ use reply::{problem, reply_json};
 
 /// What `/` says.
 const INDEX: &str = "\
-Outrigger admin API
+Outrigger admin API; a browser shows the dashboard here
 
 GET  /live                          is the process alive
 GET  /ready                         does it want calls
@@ -55,6 +58,7 @@ GET  /config                        the configuration in force, and the last one
 GET  /services                      every service as it is now
 GET  /explain                       the latest faults and retries; ?id= one call, by trace id or request id
 GET  /explain/dry?method=..&url=..  what would happen to such a call now
+GET  /history                       what each did in the last 5 s; ?service=NAME: in the last 10 minutes
 POST /services/{name}/breaker?state=open|closed|auto
 POST /drain                         end when nothing is in flight any more
 ";
@@ -68,6 +72,8 @@ pub struct Control {
     pub reports: Reports,
     /// What the process says of itself.
     pub status: Arc<Status>,
+    /// What the services did lately.
+    pub history: History,
     /// A message here begins the drain.
     pub drain: mpsc::Sender<()>,
     /// What became of the spans; `None` when none are exported.
@@ -81,11 +87,13 @@ impl Control {
     pub fn admin(self) -> Router {
         let names = OwnNames::of(&self.mesh.snapshot().config.service);
         probes()
-            .route("/", get(INDEX))
+            .route("/", get(page::index))
+            .route("/page/{name}", get(page::part))
             .route("/config", get(show_config))
             .route("/services", get(show_services))
             .route("/explain", get(show_explanations))
             .route("/explain/dry", get(show_dry))
+            .route("/history", get(show_history))
             .route("/services/{name}/breaker", post(force_breaker))
             .route("/drain", post(drain))
             .fallback(not_found)
@@ -165,6 +173,17 @@ async fn show_explanations(
 
 async fn show_dry(State(control): State<Control>, Query(query): Query<HashMap<String, String>>) -> Response {
     explain::dry::show(&control.mesh, &query, Instant::now())
+}
+
+async fn show_history(
+    State(control): State<Control>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Response {
+    let page = match query.get("service") {
+        Some(service) => control.history.of_service(service),
+        None => control.history.latest(),
+    };
+    reply_json(StatusCode::OK, &page)
 }
 
 async fn force_breaker(

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, interval_at, sleep};
 use tracing::{error, info, warn};
 
-use crate::admin::{self, Control, Status};
+use crate::admin::{self, Control, History, Status};
 use crate::config::{Config, Options, Watcher, load};
 use crate::drain::{Activity, Draining, Ending, Step};
 use crate::mesh::Mesh;
@@ -130,10 +130,13 @@ async fn control(
     let (exporting, outlet) = Exporting::start(&config)?;
     let (workers, reports) = start_workers(&mesh, &config, outlet)?;
     let (drain, mut drain_asked) = mpsc::channel(1);
+    let history = History::default();
+    tokio::spawn(history.clone().keep(reports.clone()));
     let control = Control {
         mesh: Arc::clone(&mesh),
         reports: reports.clone(),
         status: Arc::clone(&status),
+        history,
         drain,
         export: exporting.stats(),
     };

@@ -20,6 +20,9 @@ pub(super) fn show(config: &Config, status: &Status) -> Value {
         .map(|listener| json!({"for": listener.purpose, "address": listener.address.to_string()}))
         .collect();
     json!({
+        "outrigger": env!("CARGO_PKG_VERSION"),
+        "startedAt": unix_seconds(status.started()),
+        "readiness": status.readiness().err().unwrap_or("ready"),
         "version": told.version,
         "service": config.service,
         "files": config.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>(),

@@ -57,6 +57,7 @@ impl Api {
             mesh: Arc::new(mesh),
             reports: Reports::new(vec![worker]),
             status: Arc::new(Status::new("v-1")),
+            history: History::default(),
             drain,
             export: None,
         };

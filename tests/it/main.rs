@@ -21,6 +21,7 @@ mod codec;
 mod codec_body;
 mod codec_upgrade;
 mod config_reload;
+mod dashboard;
 mod detection;
 mod dns;
 mod docs;

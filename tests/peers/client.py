@@ -22,11 +22,11 @@ def environment():
     return {**kept, "PEERS_NODE": str(PACKAGES)}
 
 
-def lines_of(name, command, report):
+def lines_of(name, command, report, seconds=45):
     with subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True, env=environment()) as running:
         try:
-            out, said = running.communicate(timeout=45)
+            out, said = running.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             running.kill()
             out, said = running.communicate()

@@ -199,8 +199,8 @@ fn percent(share: f64) -> String {
 fn latency(micros: u64) -> String {
     match micros {
         ..1_000 => format!("{micros}us"),
-        ..100_000 => format!("{:.1}ms", micros as f64 / 1e3),
-        ..10_000_000 => format!("{}ms", micros / 1_000),
+        1_000..100_000 => format!("{:.1}ms", micros as f64 / 1e3),
+        100_000..10_000_000 => format!("{}ms", micros / 1_000),
         _ => format!("{:.1}s", micros as f64 / 1e6),
     }
 }
