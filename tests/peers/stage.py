@@ -37,6 +37,7 @@ class Stage:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="outrigger-peers-"))
         self.folder.chmod(0o755)
         self.port = dict(zip(ROLES.values(), free_ports(len(ROLES))))
+        self.first = Proxy(self.port["outbound"], self.port["admin"])
         self.running = []
 
     def __enter__(self):
@@ -112,8 +113,32 @@ class Stage:
         return (self.folder / name).read_text(errors="replace")
 
     def admin(self, path):
+        return self.first.admin(path)
+
+    def metric(self, name, **labels):
+        return self.first.metric(name, **labels)
+
+    def another(self, name, config, **environment):
+        """A further proxy with a configuration of its own, in which 15001 and 15000 stand for its two ports."""
+        proxy = Proxy(*free_ports(2))
+        file = self.folder / f"{name}.yaml"
+        file.write_text(config.replace("127.0.0.1:15001", f"127.0.0.1:{proxy.outbound}")
+                        .replace("127.0.0.1:15000", f"127.0.0.1:{proxy.admin_port}"))
+        proxy.process = self.start(name, [self.binary, "run", file], proxy.admin_port, env={**os.environ, **environment})
+        if not eventually(lambda: " ready" in self.text(f"{name}.log"), 15):
+            raise RuntimeError(f"{name} is not ready:\n{self.text(f'{name}.log')}")
+        return proxy
+
+
+class Proxy:
+    """One proxy, by the ports of its application and of its admin API."""
+
+    def __init__(self, outbound, admin_port):
+        self.outbound, self.admin_port = outbound, admin_port
+
+    def admin(self, path):
         """Status, content type and text of one admin page."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port["admin"], timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=5)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -121,13 +146,22 @@ class Stage:
         finally:
             connection.close()
 
-
     def metric(self, name, **labels):
         """The sum of a metric over its series that have these labels."""
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
         lines = [line.rsplit(" ", 1) for line in self.admin("/metrics")[2].splitlines()]
         return sum(float(value) for series, value in lines
                    if re.match(rf"{name}(\{{|$)", series) and all(label in series for label in wanted))
+
+    def call(self, method, service, path, **headers):
+        """Calls a service by it: the status, and what came."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.outbound, timeout=15)
+        try:
+            connection.request(method, path, headers={"Host": service, **headers})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
 
 
 def listens(port):

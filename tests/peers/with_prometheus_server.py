@@ -4,9 +4,12 @@ import http.client
 import json
 import shutil
 import subprocess
+import time
+import urllib.error
 import urllib.parse
 import urllib.request
 
+import otlp_receiver
 from report import eventually
 from stage import HERE
 
@@ -19,6 +22,16 @@ scrape_configs:
     static_configs: [{{targets: ["127.0.0.1:{admin}"]}}]
 """
 
+SIDECAR = """
+version: v1
+workers: 1
+outbound: {listen: 127.0.0.1:15001}
+admin: {listen: 127.0.0.1:15000}
+tracing: {otlp: "http://127.0.0.1:%d"}
+services:
+  order-service: {endpoints: {static: ["127.0.0.1:%d"]}}
+"""
+
 
 def needs():
     absent = [program for program in ("prometheus", "promtool") if not shutil.which(program)]
@@ -27,12 +40,26 @@ def needs():
 
 def prepare(stage):
     """Started before anybody calls, so that it sees the calls of all."""
-    config, folder = stage.folder / "prometheus.yml", stage.folder / "prometheus"
-    config.write_text(CONFIG.format(alerts=GRAFANA / "alerts.yaml", admin=stage.port["admin"]))
-    stage.prometheus_port = stage.free_port()
-    stage.start("prometheus", ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder}",
-                               f"--web.listen-address=127.0.0.1:{stage.prometheus_port}",
-                               "--enable-feature=exemplar-storage"], stage.prometheus_port)
+    stage.prometheus_port = started(stage, "prometheus", stage.port["admin"])
+
+
+def started(stage, name, admin):
+    """A Prometheus that scrapes the proxy of that admin port; returns its own port."""
+    config, port = stage.folder / f"{name}.yml", stage.free_port()
+    config.write_text(CONFIG.format(alerts=GRAFANA / "alerts.yaml", admin=admin))
+    stage.start(name, ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={stage.folder / name}",
+                       f"--web.listen-address=127.0.0.1:{port}", "--enable-feature=exemplar-storage"], port)
+    if not eventually(lambda: ready(port), 30):
+        raise RuntimeError(f"{name} is not ready")
+    return port
+
+
+def ready(port):
+    """Whether it answers queries: it listens a moment before that."""
+    try:
+        return urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=5).status == 200
+    except urllib.error.HTTPError:
+        return False
 
 
 def checks(stage, report):
@@ -43,6 +70,7 @@ def checks(stage, report):
     texts(stage, report)
     scraped(stage, report)
     expressions(stage, report)
+    exemplars(stage, report)
 
 
 def texts(stage, report):
@@ -92,14 +120,36 @@ def expressions(stage, report):
     report.same("prometheus server: every panel of the dashboard is evaluated", [], wrong)
 
 
+def exemplars(stage, report):
+    """A call whose spans are exported leads from its bucket to its trace; one that is not exported does not."""
+    if absent := otlp_receiver.needs():
+        return report.cannot("prometheus server: exemplars", absent)
+    collector = otlp_receiver.Collector()
+    proxy = stage.another("exemplars", SIDECAR % (collector.http, stage.port["scripted"]), OTEL_BSP_SCHEDULE_DELAY="20")
+    exported, silent = "4bf92f3577b34da6a3ce929d0e0e4736", "5bf92f3577b34da6a3ce929d0e0e4736"
+    for trace, flags in ((silent, "00"), (exported, "01")):
+        proxy.call("GET", "order-service", "/echo", traceparent=f"00-{trace}-00f067aa0ba902b7-{flags}")
+    port, now = started(stage, "prometheus-exemplars", proxy.admin_port), time.time()
+    found = lambda: [(one["labels"], float(one["value"])) for series in ask(
+        stage, "query_exemplars", port, query="outrigger_call_duration_seconds_bucket", start=now - 60, end=now + 60)["data"]
+        for one in series["exemplars"]]
+    eventually(found, 10)
+    report.same("prometheus server: the exemplar of the call that is exported, and no other", [{"trace_id": exported}],
+                [labels for labels, _ in found()])
+    spans = lambda: [span for span in collector.of(exported) if span["parent"] == "00f067aa0ba902b7"]
+    report.holds("prometheus server: its trace is at the collector", eventually(lambda: len(spans()) == 1), collector.spans)
+    report.holds("prometheus server: its value is the time the call took",
+                 all(0 < value < 15 for _, value in found()), found())
+
+
 def promtool(*words, page=None):
     """Exit code, and everything it said."""
     done = subprocess.run(["promtool", *map(str, words)], input=page or b"", capture_output=True, timeout=60)
     return done.returncode, (done.stdout + done.stderr).decode()
 
 
-def ask(stage, path, **words):
-    url = f"http://127.0.0.1:{stage.prometheus_port}/api/v1/{path}?{urllib.parse.urlencode(words)}"
+def ask(stage, path, port=None, **words):
+    url = f"http://127.0.0.1:{port or stage.prometheus_port}/api/v1/{path}?{urllib.parse.urlencode(words)}"
     try:
         return json.load(urllib.request.urlopen(url, timeout=5))
     except urllib.error.HTTPError as error:
