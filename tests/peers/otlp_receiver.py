@@ -66,11 +66,12 @@ class Collector:
     def take(self, request, headers):
         """The answer, or nothing for `try again later`."""
         with self.lock:
-            self.exports.append(headers)
+            spans = list(decoded(request))
+            self.exports.append({**headers, ":spans": len(spans)})
             if self.later:
                 self.later -= 1
                 return None
-            self.spans.extend(decoded(request))
+            self.spans.extend(spans)
             answer = self.messages.ExportTraceServiceResponse()
             if self.reject:
                 answer.partial_success.rejected_spans, self.reject = self.reject, 0

@@ -4,6 +4,7 @@ The calls are those of mesh-config/shop.yaml: one that fails and is repeated, on
 five that trip a breaker and one that the breaker refuses.
 """
 
+import concurrent.futures
 import importlib.util
 import itertools
 import json
@@ -13,18 +14,18 @@ import re
 
 import certificates
 import otlp_receiver
-from report import eventually
+from report import eventually, log
 from stage import HERE
 
 CALLER = "00f067aa0ba902b7"
-AT_ONCE = {"OTEL_BSP_SCHEDULE_DELAY": "20"}                   # spans do not wait for others to go with
 SHOP = HERE.parent.parent / "mesh-config" / "shop.yaml"
 CALLS = [("user-service", "GET", "/flaky?fail=1&key=", 200), ("inventory-service", "POST", "/flaky?fail=9&key=", 503),
          *[("payment-service", "POST", "/broken?key=", 500)] * 5, ("payment-service", "POST", "/broken?key=", 503)]
 # The shop's own times, and those under which a machine that is busy elsewhere changes nothing.
 PATIENT = {"{base: 250ms, max: 500ms}": "{base: 60s, max: 60s}", "timeout: 800ms": "timeout: 8s",
-           "perTryTimeout: 500ms": "perTryTimeout: 2s"}
+           "timeout: 500ms": "timeout: 8s", "perTryTimeout: 500ms": "perTryTimeout: 2s"}
 SPANS = 3 + 2 + 5 * 2 + 1
+MANY = 600
 TRACES = itertools.count(0x4bf92f3577b34da6a3ce929d0e0e4736)
 
 # TLS in front of a receiver: who came, and how what he brought was packed.
@@ -70,6 +71,7 @@ def checks(stage, report):
     for protocol in ("http", "grpc"):
         sealed(stage, report, collector, protocol, ports[protocol])
         answers(stage, report, collector, protocol)
+        many(stage, report, collector, protocol)
     distrusted(stage, report, collector, ports["http"])
 
 
@@ -133,13 +135,16 @@ PRINTED = {"Trace ID": ("trace", str), "Parent ID": ("parent", str), "ID": ("spa
 
 # --- calls, and what is told of them ---
 
-def shop(stage, name, protocol, url, more=""):
-    """The sidecar of the demo shop, with every service scripted, and a breaker that stays open; `more`: further keys."""
+def shop(stage, name, protocol, url, more="", delay=20):
+    """The sidecar of the demo shop, with every service scripted, and a breaker that stays open.
+
+    `more` are further keys of `tracing`, `delay` how long spans wait for others, in milliseconds.
+    """
     text = re.sub(r"127\.0\.0\.1:91\d\d", f"127.0.0.1:{stage.port['scripted']}", SHOP.read_text())
     for word, other in PATIENT.items():
         text = text.replace(word, other)
     tracing = f'tracing: {{otlp: "{url}", protocol: {protocol}, timeout: 5s{more}}}\nworkers: 1\n'
-    return stage.another(f"shop-{name}", text + tracing, **AT_ONCE)
+    return stage.another(f"shop-{name}", text + tracing, OTEL_BSP_SCHEDULE_DELAY=str(delay))
 
 
 def called(stage, report, what, proxy):
@@ -292,6 +297,28 @@ def answers(stage, report, collector, protocol):
     counted(report, f"{what}: one of three spans is rejected", proxy, 5, rejected=1)
     report.same(f"{what}: a partial success is not tried again", (4, 3),
                 (len(collector.exports) - before, len(collector.of(trace))))
+
+
+def many(stage, report, collector, protocol):
+    """More spans than one export holds: each arrives once, and they go together."""
+    what = f"otlp: {protocol}: {MANY} calls by 8 clients"
+    proxy = shop(stage, f"many-{protocol}", protocol, f"http://127.0.0.1:{getattr(collector, protocol)}", delay=200)
+    before, trace = len(collector.exports), f"{next(TRACES):032x}"
+    call = lambda _: proxy.call("GET", "notification-service", "/echo", traceparent=f"00-{trace}-{CALLER}-01")[0]
+    with concurrent.futures.ThreadPoolExecutor(8) as clients:
+        calls = list(clients.map(call, range(MANY)))
+    report.same(f"{what}: all are well", MANY, calls.count(200))
+    eventually(lambda: len(collector.of(trace)) >= 2 * MANY, 15)
+    spans = collector.of(trace)
+    report.same(f"{what}: the spans that came, and how many they are", (2 * MANY, 2 * MANY),
+                (len(spans), len({span["span"] for span in spans})))
+    report.same(f"{what}: every attempt is the only one of its call", MANY,
+                len({span["parent"] for span in spans} & {span["span"] for span in spans if span["parent"] == CALLER}))
+    sizes = [export[":spans"] for export in collector.exports[before:]]
+    log(f"     spans of each export: {sizes}")
+    report.holds(f"{what}: fewer exports than calls, none of more than 512 spans",
+                 len(sizes) < MANY / 2 and max(sizes) <= 512, sizes)
+    counted(report, what, proxy, 2 * MANY)
 
 
 def one(proxy):
