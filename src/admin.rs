@@ -9,6 +9,7 @@
 //! another origin (see `guard`).
 
 mod config;
+mod explain;
 mod guard;
 mod history;
 mod listen;
@@ -37,6 +38,7 @@ use crate::telemetry::export::ExportStats;
 use crate::telemetry::metrics::{Format, Process};
 use crate::telemetry::{Reports, Totals};
 
+pub use crate::telemetry::explain::{clean, time_of_day};
 pub use history::{History, SAMPLE_EVERY};
 pub use listen::{CONNECTIONS_MAX, IDLE_MAX, LIFETIME_MAX, serve};
 pub use metrics::{ProcessFacts, render};
@@ -55,6 +57,8 @@ GET  /metrics                       OpenMetrics
 GET  /config                        the configuration in force, and the last one that was rejected
 GET  /services                      every service as it is now
 GET  /history                       what each did in the last 5 s; ?service=NAME: in the last 10 minutes
+GET  /explain                       the latest faults and retries; ?id= one call, by trace id or request id
+GET  /explain/dry?method=..&url=..  what would happen to such a call now
 POST /services/{name}/breaker?state=open|closed|auto
 POST /drain                         end when nothing is in flight any more
 ";
@@ -88,6 +92,8 @@ impl Control {
             .route("/config", get(show_config))
             .route("/services", get(show_services))
             .route("/history", get(show_history))
+            .route("/explain", get(show_explanations))
+            .route("/explain/dry", get(show_dry))
             .route("/services/{name}/breaker", post(force_breaker))
             .route("/drain", post(drain))
             .fallback(not_found)
@@ -165,6 +171,19 @@ async fn show_history(
         None => control.history.latest(),
     };
     reply_json(StatusCode::OK, &page)
+}
+
+async fn show_explanations(
+    State(control): State<Control>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Response {
+    let stories = control.reports.stories().await;
+    let config = Arc::clone(&control.mesh.snapshot().config);
+    explain::show(stories, &query, &config)
+}
+
+async fn show_dry(State(control): State<Control>, Query(query): Query<HashMap<String, String>>) -> Response {
+    explain::dry::show(&control.mesh, &query, Instant::now())
 }
 
 async fn force_breaker(

@@ -5,6 +5,7 @@
 
 mod ask;
 mod check;
+mod explain;
 mod force;
 mod run;
 mod schema;
@@ -57,6 +58,21 @@ enum Command {
         #[arg(long, value_name = "HOST:PORT", default_value = ask::ADMIN, value_parser = ask::host_port)]
         admin: String,
     },
+    /// Tell why calls went as they did: the latest faults, or one call, or one that is not sent.
+    Explain {
+        /// The trace id or request id of a call; the first 8 digits of a trace id are enough if no
+        /// other trace has them.
+        id: Option<String>,
+        /// Tell what would happen to such a call now, without sending it.
+        #[arg(long, num_args = 2, value_names = ["METHOD", "URL"], conflicts_with = "id")]
+        dry: Option<Vec<String>>,
+        /// Print the JSON of the admin API.
+        #[arg(long)]
+        json: bool,
+        /// Where the admin API of the proxy listens.
+        #[arg(long, value_name = "HOST:PORT", default_value = ask::ADMIN, value_parser = ask::host_port)]
+        admin: String,
+    },
     /// Show the state of every service, live; those in trouble come first.
     Top {
         /// Where the admin API of the proxy listens.
@@ -102,6 +118,14 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Schema => schema::schema(),
         Command::Force { service, state, admin } => force::force(&service, state, &admin),
         Command::Top { admin, every, once } => top::top(admin, every, once),
+        Command::Explain { id, dry, json, admin } => {
+            let asked = match (&id, dry.as_deref()) {
+                (_, Some([method, url])) => explain::Asked::Dry(method, url),
+                (Some(id), _) => explain::Asked::Call(id),
+                (None, _) => explain::Asked::Latest,
+            };
+            explain::explain(asked, json, &admin)
+        }
     }
 }
 

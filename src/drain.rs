@@ -89,7 +89,11 @@ mod tests {
 
     use super::*;
 
-    const SETTINGS: Settings = Settings { quiet: Duration::from_secs(2), timeout: Duration::from_secs(25) };
+    const SETTINGS: Settings = Settings {
+        quiet: Duration::from_secs(2),
+        timeout: Duration::from_secs(25),
+        timeout_origin: crate::config::Origin::BUILT_IN,
+    };
     const NOTHING: Activity = Activity { in_flight: 0, open: 0, accepted: 7 };
 
     fn after(start: Instant, seconds: u64) -> Instant {

@@ -5,6 +5,7 @@
 
 mod access_log;
 mod exemplar;
+pub mod explain;
 pub mod export;
 pub mod metrics;
 mod record;

@@ -62,6 +62,16 @@ fn service(view: &ServiceView, settings: Option<&Service>, totals: &ServiceTotal
     })
 }
 
+/// What lives in a service now, for a call that asks what it would meet.
+pub(super) fn live(view: &ServiceView, settings: Option<&Service>) -> Value {
+    json!({
+        "breaker": view.has_breaker.then(|| breaker(view.breaker.as_ref(), settings)),
+        "bulkhead": view.bulkhead.map(bulkhead),
+        "budget": view.budget_tokens.map(|tokens| json!({"tokens": tokens})),
+        "endpoints": view.endpoints.iter().map(endpoint).collect::<Vec<_>>(),
+    })
+}
+
 /// A breaker; before the first call it is closed and has counted nothing.
 pub(super) fn breaker(view: Option<&BreakerView>, settings: Option<&Service>) -> Value {
     let configured =

@@ -95,7 +95,7 @@ fn rows(text: &mut String, config: &Config, policy: &Policy, wanted: impl Fn(Ori
 fn cite(config: &Config, origin: Origin) -> String {
     match origin.layer {
         Layer::BuiltIn => origin.layer.name().to_owned(),
-        Layer::Defaults | Layer::Service | Layer::Route => {
+        Layer::Process | Layer::Defaults | Layer::Service | Layer::Route => {
             format!("{} ({})", place(config, origin), origin.layer.name())
         }
     }

@@ -21,6 +21,8 @@ pub struct Origin {
 pub enum Layer {
     /// Compiled in.
     BuiltIn,
+    /// A key of the process, which nothing inherits.
+    Process,
     /// `defaults` in the YAML.
     Defaults,
     /// `services.<name>`.
@@ -93,6 +95,7 @@ impl Layer {
     pub const fn name(self) -> &'static str {
         match self {
             Self::BuiltIn => "built-in",
+            Self::Process => "process",
             Self::Defaults => "defaults",
             Self::Service => "service",
             Self::Route => "route",

@@ -64,6 +64,8 @@ pub struct Drain {
     pub quiet: Duration,
     /// The process ends after this time whatever is in flight.
     pub timeout: Duration,
+    /// Where `timeout` was set.
+    pub timeout_origin: super::Origin,
 }
 
 /// Process-wide bounds.
@@ -71,6 +73,8 @@ pub struct Drain {
 pub struct Limits {
     /// Connections of the application held at once, over all workers.
     pub connections: usize,
+    /// Where `connections` was set.
+    pub connections_origin: super::Origin,
     /// Bytes of request bodies kept for retries, over all calls.
     pub replay_bytes: usize,
     /// Bytes of decision records kept for explanations.
@@ -84,6 +88,8 @@ pub struct Outbound {
     pub listen: Vec<SocketAddr>,
     /// What happens to calls that no service claims.
     pub unknown: Unknown,
+    /// Where `unknown` was set.
+    pub unknown_origin: super::Origin,
     /// How long a silent connection is waited for before its destination is dialled; at most 10 s.
     pub detect_timeout: Duration,
 }
@@ -142,6 +148,10 @@ pub struct Service {
     pub routes: Vec<Route>,
     /// Where the service stands in the files.
     pub origin: super::Origin,
+    /// Where its `endpoints` stand.
+    pub endpoints_origin: super::Origin,
+    /// Where its `tls` stands; built in without one.
+    pub tls_origin: super::Origin,
 }
 
 /// A host name a service answers to.

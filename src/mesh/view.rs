@@ -21,6 +21,8 @@ pub struct ServiceView {
     pub used: bool,
     /// `None` when switched off, or closed and untouched before the first call.
     pub breaker: Option<BreakerView>,
+    /// The breaker would refuse a call now, or would if it did more than observe.
+    pub breaker_refuses: bool,
     /// Whether the YAML has a breaker at all.
     pub has_breaker: bool,
     /// `None` when switched off.
@@ -86,6 +88,9 @@ impl Mesh {
                     breaker: state
                         .and_then(|state| state.breaker.as_ref())
                         .map(|breaker| breaker.snapshot(now)),
+                    breaker_refuses: state
+                        .and_then(|state| state.breaker.as_ref())
+                        .is_some_and(|breaker| breaker.would_refuse(now)),
                     has_breaker: service.policy.circuit_breaker.is_some(),
                     bulkhead: settings
                         .map(|settings| bulkhead_view(state.map(|state| &**state), settings.max_concurrent)),

@@ -26,6 +26,7 @@ mod detection;
 mod dns;
 mod docs;
 mod exhaustion;
+mod explain;
 mod export;
 mod faults;
 mod force;

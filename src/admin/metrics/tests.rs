@@ -27,6 +27,7 @@ fn facts() -> ProcessFacts {
 
 fn view(name: &str, breaker: Option<BreakerView>) -> ServiceView {
     ServiceView {
+        breaker_refuses: false,
         name: Arc::from(name),
         used: breaker.is_some(),
         breaker,

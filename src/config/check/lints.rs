@@ -155,7 +155,7 @@ impl Checker<'_> {
         }
         let origin = settings.origin(key);
         let block = match origin.layer {
-            Layer::BuiltIn => return None,
+            Layer::BuiltIn | Layer::Process => return None,
             Layer::Defaults => "defaults",
             Layer::Service => paths.service,
             Layer::Route => paths.route,

@@ -35,6 +35,7 @@ struct Draft<'n> {
     limits: Limits,
     outbound: Placed,
     unknown: Unknown,
+    unknown_origin: Origin,
     detect_timeout: Duration,
     admin: Placed,
     health: Placed,
@@ -74,6 +75,7 @@ impl Checker<'_> {
             outbound: Outbound {
                 listen: bare(draft.outbound),
                 unknown: draft.unknown,
+                unknown_origin: draft.unknown_origin,
                 detect_timeout: draft.detect_timeout,
             },
             admin: bare(draft.admin),
@@ -103,6 +105,9 @@ impl Checker<'_> {
             *place = Place::NONE;
         }
         draft.drain_timeout_place = Place::NONE;
+        draft.drain.timeout_origin = Origin::BUILT_IN;
+        draft.limits.connections_origin = Origin::BUILT_IN;
+        draft.unknown_origin = Origin::BUILT_IN;
     }
 
     fn process_key<'n>(&mut self, leaf: Leaf<'n>, draft: &mut Draft<'n>) {
@@ -218,11 +223,17 @@ impl Draft<'_> {
             service: None,
             workers: None,
             access_log: AccessLog::Off,
-            drain: Drain { quiet: Duration::ZERO, timeout: Duration::ZERO },
+            drain: Drain { quiet: Duration::ZERO, timeout: Duration::ZERO, timeout_origin: Origin::BUILT_IN },
             drain_timeout_place: Place::NONE,
-            limits: Limits { connections: 1, replay_bytes: 0, explanations_bytes: 0 },
+            limits: Limits {
+                connections: 1,
+                connections_origin: Origin::BUILT_IN,
+                replay_bytes: 0,
+                explanations_bytes: 0,
+            },
             outbound: Vec::new(),
             unknown: Unknown::Allow,
+            unknown_origin: Origin::BUILT_IN,
             detect_timeout: Duration::ZERO,
             admin: Vec::new(),
             health: Vec::new(),
@@ -235,15 +246,23 @@ impl Draft<'_> {
     }
 
     fn set(&mut self, leaf: &Leaf<'_>, value: Value) {
+        let origin = Origin {
+            layer: Layer::Process,
+            file: leaf.place.file,
+            line: leaf.place.line,
+            column: leaf.place.column,
+        };
         match (leaf.key.path, value) {
             ("workers", Value::Count(count)) => self.workers = usize::try_from(count).ok(),
             ("drain.quiet", Value::Time(time)) => self.drain.quiet = time,
             ("drain.timeout", Value::Time(time)) => {
                 self.drain.timeout = time;
+                self.drain.timeout_origin = origin;
                 self.drain_timeout_place = leaf.place;
             }
             ("limits.connections", Value::Count(count)) => {
                 self.limits.connections = usize::try_from(count).unwrap_or(usize::MAX);
+                self.limits.connections_origin = origin;
             }
             ("limits.replay", Value::Size(bytes)) => {
                 self.limits.replay_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -252,8 +271,10 @@ impl Draft<'_> {
                 self.limits.explanations_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
             }
             ("outbound.detectTimeout", Value::Time(time)) => self.detect_timeout = time,
-            ("outbound.unknown", Value::Word("deny")) => self.unknown = Unknown::Deny,
-            ("outbound.unknown", Value::Word(_)) => self.unknown = Unknown::Allow,
+            ("outbound.unknown", Value::Word(word)) => {
+                self.unknown = if word == "deny" { Unknown::Deny } else { Unknown::Allow };
+                self.unknown_origin = origin;
+            }
             // Blocks, and keys that are checked only.
             (_, _) => {}
         }

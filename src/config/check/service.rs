@@ -15,7 +15,7 @@ use super::value::{self, Value, want_form};
 use super::{Checker, Leaf, found, push_key, shorten, tls};
 use crate::config::keys::Scope;
 use crate::config::raw::{Entry, Place};
-use crate::config::{Endpoints, HostPattern, Layer, PortPattern, Protocol, Service};
+use crate::config::{Endpoints, HostPattern, Layer, Origin, PortPattern, Protocol, Service};
 
 /// What is known of a service while its keys are read.
 struct Draft<'n> {
@@ -145,6 +145,7 @@ impl Checker<'_> {
             endpoints: draft.endpoints.as_ref(),
             hosts: &draft.hosts,
         };
+        let tls_key = draft.tls.block();
         let tls = self.tls(draft.tls, &around).map(Arc::new);
         let settings = defaults.with(&draft.sets);
         self.lint_service(&Paths { service: at, route: at }, &settings, opaque);
@@ -161,6 +162,8 @@ impl Checker<'_> {
             policy,
             routes,
             origin: Self::origin(entry.place, Layer::Service),
+            endpoints_origin: Self::origin(draft.endpoints_key.unwrap_or(entry.place), Layer::Service),
+            tls_origin: tls_key.map_or(Origin::BUILT_IN, |place| Self::origin(place, Layer::Service)),
         })
     }
 

@@ -50,6 +50,17 @@ pub(super) struct Surroundings<'s> {
     pub(super) hosts: &'s [(HostPattern, Place)],
 }
 
+// === impl Draft ===
+
+impl Draft {
+    /// Where the block stands, if it is on.
+    pub(super) const fn block(&self) -> Option<Place> {
+        self.block
+    }
+}
+
+// === impl Checker ===
+
 impl Checker<'_> {
     /// Reads one key of the block.
     pub(super) fn tls_key(&mut self, leaf: &Leaf<'_>, draft: &mut Draft) {

@@ -51,6 +51,7 @@ fn series(local: &Local) -> (BTreeSet<String>, usize) {
         config_version: String::new(),
         ready: true,
         draining: false,
+        export: None,
     };
     let page = render(&[local.report()], &local.mesh.view(Instant::now()), &facts, Format::OpenMetrics);
     let lines = page.lines().filter(|line| !line.starts_with('#'));
