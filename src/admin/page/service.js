@@ -100,7 +100,7 @@ export class ServiceView {
       Errors: now.rate ? percent(now.errors) : "–",
       "Retries/s": rate(now.retries),
       p99: ms(now.p99),
-      Budget: budget ? count(Math.floor(budget.tokens), "retry", "retries") : "off",
+      Budget: budget ? count(Math.floor(budget.tokens), "retry", "retries") : "–",
       Connections: `${connections.active} + ${connections.idle} idle`,
     };
     for (const [title, node] of this.facts) setText(node, text[title]);

@@ -23,7 +23,7 @@ const COLUMNS = [
 ];
 
 const NOTES = {
-  Budget: "retries that the budget allows now",
+  Budget: "retries that the budget allows now; none is known before the first call",
   "Calls/s": "calls that ended in the last 5 s",
   Errors: "share of failures and refusals in the last 5 s",
   p50: "half of the calls of the last 5 s were faster",
@@ -46,7 +46,7 @@ export function breakerWords(breaker) {
   const tone = { closed: "good", half_open: "warn", open: "bad" }[breaker.state];
   if (breaker.forced) return [`forced ${breaker.forced}`, breaker.forced === "open" ? "bad" : "warn"];
   const observed = breaker.mode === "observe" ? ", observed" : "";
-  const left = breaker.state === "open" && breaker.openLeftMs !== null ? `, ${Math.ceil(breaker.openLeftMs / 1000)} s` : "";
+  const left = breaker.state === "open" && breaker.openLeftMs > 0 ? `, ${Math.ceil(breaker.openLeftMs / 1000)} s` : "";
   return [`${words(breaker.state)}${left}${observed}`, tone];
 }
 
@@ -87,8 +87,8 @@ class Row {
     setPill(this.breaker, ...breakerWords(breaker));
     this.fill.update(service.bulkhead);
     const text = {
-      budget: budget ? budget.tokens.toFixed(0) : "off",
-      endpoints: bad ? `${endpoints.length}, ${bad} penalised` : String(endpoints.length),
+      budget: budget ? budget.tokens.toFixed(0) : "–",
+      endpoints: bad ? `${endpoints.length}, ${bad} penalised` : endpoints.length ? String(endpoints.length) : "–",
       rate: rate(now.rate),
       errors: now.rate ? percent(now.errors) : "–",
       p50: ms(now.p50),

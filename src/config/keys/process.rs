@@ -52,7 +52,7 @@ pub(super) const KEYS: &[Key] = &[
         "limits.explanations",
         Kind::Size { min: 0, max: 1 << 34 },
         "4MiB",
-        "Most memory for decision records; none are kept yet, so it does nothing.",
+        "Most memory for decision records: half for those kept to be explained, half for those on their way to a collector; `0B` keeps and exports none.",
     ),
     Key::new("outbound", BLOCK, "", "The port every outbound call may use."),
     Key::new(

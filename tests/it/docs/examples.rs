@@ -84,7 +84,7 @@ async fn the_commands_of_the_readme_do_what_it_says() {
     };
     for command in commands.iter().filter(can_run) {
         let mut line = here(command, &outbound, &admin, "").replace("curl ", "curl -sS -f -m 10 ");
-        if line.starts_with("outrigger force ") {
+        if ["force", "explain", "top"].iter().any(|asks| line.starts_with(&format!("outrigger {asks}"))) {
             line.push_str(&format!(" --admin {admin}"));
         }
         let said = succeed(&line, proxy.path(".").to_str().expect("a path of text")).await;
