@@ -40,8 +40,8 @@ pub(super) fn head_field(head: &[u8], name: &str) -> Option<String> {
 }
 
 fn seen(state: &ServiceState) -> Option<BreakerSeen> {
-    let (state, generation) = state.breaker.as_ref()?.seen();
-    Some(BreakerSeen { state: state.name(), generation, refused: false })
+    let (state, generation, forced) = state.breaker.as_ref()?.seen();
+    Some(BreakerSeen { state: state.name(), generation, forced: forced.is_some(), refused: false })
 }
 
 impl<S> Call<'_, S> {
@@ -89,12 +89,17 @@ impl<S> Call<'_, S> {
             attempt.ended = ended;
             attempt.fault = Some(failed.fault);
             attempt.sent = failed.sent;
-            if failed.fault == Fault::BreakerOpen
-                && let Some(breaker) = &mut attempt.breaker
-            {
-                breaker.refused = true;
-            }
         });
+        if failed.fault == Fault::BreakerOpen {
+            self.note_refusal();
+        }
+    }
+
+    /// The breaker refuses the attempt, or would: as it stands now, for it may have opened while the
+    /// attempt waited for its place.
+    pub(super) fn note_refusal(&mut self) {
+        let breaker = seen(self.plan.state()).map(|seen| BreakerSeen { refused: true, ..seen });
+        self.record.trail.note(|attempt| attempt.breaker = breaker);
     }
 
     /// Whether a call that has come to this is told of, and to whom.
@@ -161,6 +166,7 @@ impl<S: Side> Call<'_, S> {
             service: plan.service.origin,
             route: plan.route().origin,
         };
+        let callers_deadline = self.is_callers_deadline();
         let record = &mut self.record;
         Story {
             trace: self.head.trace,
@@ -185,7 +191,7 @@ impl<S: Side> Call<'_, S> {
             reply_bytes: record.reply_bytes,
             first_byte: record.first_byte,
             deadline: self.deadline.map(|deadline| record.trail.since(deadline)),
-            callers_deadline: self.failed.is_some_and(|failed| failed.callers_deadline),
+            callers_deadline,
             attempts: record.trail.take(),
         }
     }

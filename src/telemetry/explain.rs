@@ -77,7 +77,7 @@ pub fn policy_values(policy: &Policy, files: &[PathBuf]) -> Vec<Cause> {
 fn attempt(attempt: &Attempt) -> Value {
     let breaker = attempt
         .breaker
-        .map(|seen| json!({"state": seen.state, "generation": seen.generation, "refused": seen.refused}));
+        .map(|seen| json!({"state": seen.state, "generation": seen.generation, "forced": seen.forced, "refused": seen.refused}));
     json!({
         "spanId": (attempt.span_id != 0).then(|| format!("{:016x}", attempt.span_id)),
         "startedMs": millis(attempt.started),

@@ -162,6 +162,8 @@ pub struct BreakerSeen {
     pub state: &'static str,
     /// Its generation: how often it has changed.
     pub generation: u32,
+    /// Somebody forced it into that state.
+    pub forced: bool,
     /// It refused the attempt, or would have (`mode: observe`).
     pub refused: bool,
 }

@@ -33,7 +33,7 @@ fn config() -> Config {
 fn story(config: &Config, outcome: Outcome) -> Story {
     let (service, route) = (&config.services[0], &config.services[0].routes[0]);
     let mut attempt = Attempt::begin(Duration::ZERO);
-    attempt.breaker = Some(BreakerSeen { state: "closed", generation: 0, refused: false });
+    attempt.breaker = Some(BreakerSeen { state: "closed", generation: 0, forced: false, refused: false });
     attempt.endpoint = Some("127.0.0.1:1".parse().unwrap());
     attempt.pick = Pick::Only;
     attempt.connected = Some(Duration::from_micros(400));

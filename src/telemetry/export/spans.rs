@@ -135,6 +135,9 @@ fn decisions(attempt: &Attempt, at: &mut Attributes) {
     if let Some(breaker) = attempt.breaker {
         at.text("outrigger.breaker.state", breaker.state);
         at.count("outrigger.breaker.generation", breaker.generation.into());
+        if breaker.forced {
+            at.switch("outrigger.breaker.forced", true);
+        }
         if breaker.refused {
             at.switch("outrigger.breaker.refused", true);
         }

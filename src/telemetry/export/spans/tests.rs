@@ -24,7 +24,7 @@ fn story() -> Story {
         status: 503,
         sent: Sent::Yes,
         verdict: Some(Judged::Failure),
-        breaker: Some(BreakerSeen { state: "closed", generation: 4, refused: false }),
+        breaker: Some(BreakerSeen { state: "closed", generation: 4, forced: false, refused: false }),
         decision: Some(RetryDecision::Retried),
         back_off: ms(12),
         budget_left: Some(3.5),
@@ -146,7 +146,7 @@ fn an_attempt_tells_what_was_decided_and_with_which_numbers() {
 #[test]
 fn a_call_that_a_breaker_refused_has_an_event_and_no_child() {
     let refused = Attempt {
-        breaker: Some(BreakerSeen { state: "open", generation: 5, refused: true }),
+        breaker: Some(BreakerSeen { state: "open", generation: 5, forced: false, refused: true }),
         fault: Some(Fault::BreakerOpen),
         ..Attempt::begin(ms(1))
     };
