@@ -15,7 +15,6 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use crate::config::{Config, Origin, POLICY_KEYS, Policy};
-use crate::wire::TraceForm;
 
 use super::story::{Attempt, Story};
 
@@ -36,7 +35,7 @@ pub fn explain(story: &Story, config: &Config) -> Value {
     json!({
         "traceId": story.trace.trace_text(),
         "spanId": format!("{:016x}", story.span_id),
-        "parentSpanId": (story.trace.form != TraceForm::Own).then(|| format!("{:016x}", story.trace.span_id)),
+        "parentSpanId": story.trace.caller_span().map(|span| format!("{span:016x}")),
         "sampled": story.trace.flags & 1 == 1,
         "export": story.export.map(|why| why.name()),
         "requestId": story.request_id,

@@ -8,7 +8,7 @@ use super::super::{Outcome, RetryDecision};
 use super::*;
 use crate::config::{Options, load_str};
 use crate::error::Fault;
-use crate::wire::TraceParent;
+use crate::wire::{TraceForm, TraceParent};
 
 const YAML: &str = "\
 version: v1

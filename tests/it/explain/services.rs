@@ -8,7 +8,7 @@ use crate::support::grpc::{ONE_BYTE, grpc, only};
 use crate::support::h2_script::hang;
 use crate::support::{
     Authority, DnsAnswer, DnsServer, FullBacklog, Mesh, Outrigger, PemFolder, Refused, Reply, TlsFront,
-    Upstream, h2_shop, outrigger, shop,
+    Upstream, get, h2_shop, outrigger, shop,
 };
 
 use super::{TRACE, TRACED, assert_cause, assert_tells, newest, story, traced_get};
@@ -69,6 +69,21 @@ async fn connect_failed_cites_the_endpoints() {
         ],
     );
     assert_cause(&proxy, &story, "endpoints: of shop", "endpoints:", "service");
+}
+
+/// What is told twice, here and as a span, has one name.
+#[tokio::test]
+async fn an_attempt_that_sent_nothing_has_a_span_and_no_invented_parent() {
+    let refused = Refused::bind();
+    let proxy = Mesh::new().service("shop", &[refused.addr()], OFF).start().await;
+    let reply = proxy.call(get("/").replace("\r\n\r\n", "\r\nb3: 1\r\n\r\n")).await;
+    assert_eq!(reply.outcome(), (503, "connect_failed"));
+    newest(&proxy, "connect_failed").await;
+    let page = proxy.get_admin("/explain").await.json();
+    let story = &page["stories"][0];
+    assert_eq!(story["parentSpanId"], Value::Null, "the caller named a decision alone: {story}");
+    assert_eq!(story["sampled"], true, "{story}");
+    assert_eq!(story["attempts"][0]["spanId"].as_str().map(str::len), Some(16), "{story}");
 }
 
 #[tokio::test]
