@@ -210,7 +210,7 @@ impl Story {
             service: Arc::from(""),
             route: Arc::from(""),
             rules: None,
-            protocol: Spoken::Http1,
+            protocol: if request.ends_with(b" HTTP/2") { Spoken::Http2 } else { Spoken::Http1 },
             method: clipped(method),
             path: clipped(path),
             host: Box::from(""),
