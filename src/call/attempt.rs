@@ -62,13 +62,7 @@ pub(super) enum Detail {
 impl Failed {
     /// A refusal of ours, or the application's doing: the service saw nothing.
     pub(super) fn local(fault: Fault) -> Self {
-        Self {
-            fault,
-            sent: Sent::No,
-            stale: false,
-            retry_after: None,
-            detail: Detail::None,
-        }
+        Self { fault, sent: Sent::No, stale: false, retry_after: None, detail: Detail::None }
     }
 
     fn refused(refused: Refused) -> Self {

@@ -144,8 +144,7 @@ impl<'a> CallRecord<'a> {
     pub fn refused(mut self, fault: Fault, request: &[u8], trace: Option<TraceParent>) {
         self.status = fault.status();
         let now = self.started;
-        let trace =
-            trace.unwrap_or(TraceParent { trace_id: 0, span_id: 0, flags: 0, form: TraceForm::Own });
+        let trace = trace.unwrap_or(TraceParent { trace_id: 0, span_id: 0, flags: 0, form: TraceForm::Own });
         self.finish(Outcome::Fault(fault), now, &Line { service: "", route: "", request, trace });
     }
 

@@ -189,3 +189,11 @@ fn json_has_the_same_story() {
     assert_eq!(page["attempts"][0]["connectedMs"], 0.4);
     assert!(!page.to_string().contains("secret"), "{page}");
 }
+
+#[test]
+fn nothing_turns_a_terminal_around() {
+    assert_eq!(
+        clean("a\nb\u{1b}[31m /\u{202e}txt.exe\u{2066} ä"),
+        "a\nb\\u{1b}[31m /\\u{202e}txt.exe\\u{2066} ä"
+    );
+}

@@ -43,7 +43,10 @@ async fn a_refused_request_is_found_by_the_callers_trace() {
     let told = stories.as_array().expect("stories");
     assert!(told.iter().all(|story| story["parentSpanId"] == "b7ad6b7169203331"), "{stories}");
     assert!(told.iter().all(|story| story["spanId"] != "b7ad6b7169203331"), "a span of its own: {stories}");
-    assert!(told.iter().any(|story| story["protocol"] == "http2" && story["path"] == "/over/h2"), "{stories}");
+    assert!(
+        told.iter().any(|story| story["protocol"] == "http2" && story["path"] == "/over/h2"),
+        "{stories}"
+    );
 }
 
 #[tokio::test]
