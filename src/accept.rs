@@ -147,7 +147,7 @@ impl Acceptor {
         let open = Open::new(&self.local, &self.own().load);
         if self.local.mesh.connections.load(Ordering::Relaxed) > limit {
             add_one(&self.local.stats.refused);
-            self.local.record_refusal(Fault::Overloaded, FULL, b"", tokio::time::Instant::now());
+            self.local.record_refusal(Fault::Overloaded, FULL, b"", None, tokio::time::Instant::now());
             // One try, without a wait: a refusal must cost less than a call. Past the runtime, which
             // does not know yet that a socket this new can be written to.
             let reply = refuse_raw(Fault::Overloaded, FULL);

@@ -168,7 +168,7 @@ async fn show_explanations(
 ) -> Response {
     let stories = control.reports.stories().await;
     let config = Arc::clone(&control.mesh.snapshot().config);
-    explain::show(stories, &query, &config)
+    explain::show(stories, &query, &config).await
 }
 
 async fn show_dry(State(control): State<Control>, Query(query): Query<HashMap<String, String>>) -> Response {

@@ -12,20 +12,23 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde_json::{Value, json};
+use tokio::task::yield_now;
 
 use crate::config::Config;
 use crate::telemetry::Outcome;
 use crate::telemetry::explain::explain;
 use crate::telemetry::story::Story;
 
-use super::reply::{problem, reply_json};
+use super::reply::{problem, reply_text};
 
 /// Stories that are given when nothing is said.
 const STORIES_USUAL: usize = 50;
 
 /// Most stories of one answer.
 const STORIES_MAX: usize = 500;
+
+/// Stories that are told before whatever else waits for the control thread has its turn.
+const STORIES_AT_ONCE: usize = 8;
 
 /// Fewest digits of a trace id that stand for all of it.
 const PREFIX_DIGITS_MIN: usize = 8;
@@ -45,15 +48,28 @@ struct Wanted {
 /// What was wrong with a question: a word and a sentence.
 type Wrong = (StatusCode, &'static str, String);
 
-/// The page.
-pub(super) fn show(stories: Vec<Arc<Story>>, query: &HashMap<String, String>, config: &Config) -> Response {
-    match Wanted::of(query).and_then(|wanted| wanted.pick(stories)) {
-        Ok(stories) => {
-            let stories: Vec<Value> = stories.iter().map(|story| explain(story, config)).collect();
-            reply_json(StatusCode::OK, &json!({"stories": stories}))
+/// The page. Made a few stories at a time: `/live` does not wait until a long one is whole.
+pub(super) async fn show(
+    stories: Vec<Arc<Story>>,
+    query: &HashMap<String, String>,
+    config: &Config,
+) -> Response {
+    let stories = match Wanted::of(query).and_then(|wanted| wanted.pick(stories)) {
+        Ok(stories) => stories,
+        Err((status, error, message)) => return problem(status, error, &message),
+    };
+    let mut page = r#"{"stories":["#.to_owned();
+    for (index, story) in stories.iter().enumerate() {
+        if index > 0 {
+            page.push(',');
         }
-        Err((status, error, message)) => problem(status, error, &message),
+        if index % STORIES_AT_ONCE == 0 {
+            yield_now().await;
+        }
+        page.push_str(&explain(story, config).to_string());
     }
+    page.push_str("]}\n");
+    reply_text(StatusCode::OK, page)
 }
 
 fn bad(message: String) -> Wrong {

@@ -9,8 +9,13 @@ use serde_json::{Value, json};
 
 /// JSON, that no cache keeps: it is out of date as it is written.
 pub(super) fn reply_json(status: StatusCode, value: &Value) -> Response {
+    reply_text(status, format!("{value}\n"))
+}
+
+/// The same, of JSON that is text already.
+pub(super) fn reply_text(status: StatusCode, json: String) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-    (status, headers, format!("{value}\n")).into_response()
+    (status, headers, json).into_response()
 }
 
 /// An error: a stable word for programs, a sentence for people.

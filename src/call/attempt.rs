@@ -38,8 +38,6 @@ pub(super) struct Failed {
     pub(super) sent: Sent,
     /// The connection had waited in the pool and ended before a byte of response.
     pub(super) stale: bool,
-    /// It was the caller's own deadline that ran out, sooner than ours.
-    pub(super) callers_deadline: bool,
     /// For a reply of ours: when asking again makes sense.
     pub(super) retry_after: Option<Duration>,
     /// One clause with the numbers, for the reply.
@@ -64,14 +62,7 @@ pub(super) enum Detail {
 impl Failed {
     /// A refusal of ours, or the application's doing: the service saw nothing.
     pub(super) fn local(fault: Fault) -> Self {
-        Self {
-            fault,
-            sent: Sent::No,
-            stale: false,
-            callers_deadline: false,
-            retry_after: None,
-            detail: Detail::None,
-        }
+        Self { fault, sent: Sent::No, stale: false, retry_after: None, detail: Detail::None }
     }
 
     fn refused(refused: Refused) -> Self {
@@ -98,7 +89,8 @@ impl<'p, S: Side> Call<'p, S> {
         self.check_breaker(state, started)?;
         let place = self.enter_bulkhead(started).await?;
         let now = if self.record.queued.is_zero() { started } else { Instant::now() };
-        let mut hold = Hold { ticket: self.permit(state, now)?, in_flight: None, place };
+        let ticket = self.permit(state, now)?;
+        let mut hold = Hold { ticket, in_flight: None, place };
         let give_up = self.per_try_end(now);
         let result = self.send(&mut hold, now, give_up).await;
         self.record.attempts += 1;
@@ -119,8 +111,9 @@ impl<'p, S: Side> Call<'p, S> {
     }
 
     /// For a tunnel: the breaker's permit, and no place in the bulkhead.
-    pub(super) fn permit_only(&self, now: Instant) -> Result<Hold<'p>, Failed> {
-        let state = self.plan.state();
+    pub(super) fn permit_only(&mut self, now: Instant) -> Result<Hold<'p>, Failed> {
+        let plan = self.plan;
+        let state = plan.state();
         self.check_breaker(state, now)?;
         Ok(Hold { ticket: self.permit(state, now)?, in_flight: None, place: None })
     }
@@ -154,12 +147,13 @@ impl<'p, S: Side> Call<'p, S> {
     }
 
     /// The breaker's permit for this attempt.
-    fn permit(&self, state: &'p ServiceState, now: Instant) -> Result<Ticket<'p>, Failed> {
+    fn permit(&mut self, state: &'p ServiceState, now: Instant) -> Result<Ticket<'p>, Failed> {
         let Some(breaker) = &state.breaker else { return Ok(Ticket::new(state, None)) };
         match breaker.permit(now) {
             Ok(permit) => {
                 if permit.would_refuse {
                     add_one(&self.plan.service.stats.observed);
+                    self.note_refusal();
                 }
                 Ok(Ticket::new(state, Some(permit)))
             }
@@ -268,7 +262,7 @@ impl<'p, S: Side> Call<'p, S> {
             failed.stale || failed.fault == Fault::RequestTimeout || self.is_one_endpoints_fault(failed, now);
         let ending = if failed.fault == Fault::ClientCancelled {
             Ending::ClientGone
-        } else if failed.callers_deadline {
+        } else if failed.fault == Fault::DeadlineExceeded && self.is_callers_deadline() {
             Ending::CallersDeadline
         } else {
             Ending::Fault(failed.fault)

@@ -12,6 +12,7 @@ use crate::error::Fault;
 
 use super::Call;
 use super::attempt::{Detail, Failed};
+use super::side::Side;
 
 /// What a reply of ours says.
 pub(super) struct Report<'a> {
@@ -26,7 +27,7 @@ pub(super) struct Report<'a> {
 
 impl<'a> Report<'a> {
     /// About a call that has a service.
-    pub(super) fn of<S>(call: &Call<'a, S>, failed: &Failed) -> Self {
+    pub(super) fn of<S: Side>(call: &Call<'a, S>, failed: &Failed) -> Self {
         Self {
             fault: failed.fault,
             service: &call.plan.service.state.name,
@@ -76,7 +77,7 @@ impl<'a> Report<'a> {
 }
 
 /// One plain sentence with the numbers that decided.
-pub(super) fn message<S>(call: &Call<'_, S>, failed: &Failed) -> String {
+pub(super) fn message<S: Side>(call: &Call<'_, S>, failed: &Failed) -> String {
     let policy = call.plan.policy();
     let service = &call.plan.service.state.name;
     let limit =
@@ -100,6 +101,10 @@ pub(super) fn message<S>(call: &Call<'_, S>, failed: &Failed) -> String {
             ),
             None => format!("no place of {service} came free in time"),
         },
+        Fault::DeadlineExceeded if call.is_callers_deadline() => {
+            let callers = call.deadline.map(|deadline| call.record.trail.since(deadline));
+            format!("{service} did not answer within {}, as the caller asked (grpc-timeout)", limit(callers))
+        }
         Fault::DeadlineExceeded => {
             format!("{service} did not answer within {} (timeout)", limit(policy.timeout))
         }

@@ -111,6 +111,11 @@ impl Side for Http1<'_> {
         self.upload.is_replayable()
     }
 
+    /// Nothing in HTTP/1 says so.
+    fn callers_deadline(&self) -> Option<Instant> {
+        None
+    }
+
     fn rewind(&mut self) {
         self.upload.rewind();
     }

@@ -223,6 +223,10 @@ impl Side for Http2 {
         self.upload.is_replayable()
     }
 
+    fn callers_deadline(&self) -> Option<Instant> {
+        self.callers_deadline
+    }
+
     fn rewind(&mut self) {
         self.upload.rewind();
     }

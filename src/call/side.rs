@@ -39,6 +39,9 @@ pub(super) trait Side: Sized {
     /// Whether the request can be sent from its first byte.
     fn is_replayable(&self) -> bool;
 
+    /// When the caller itself gives up, if it said so.
+    fn callers_deadline(&self) -> Option<Instant>;
+
     /// Starts the request from its first byte again, for another attempt.
     fn rewind(&mut self);
 
@@ -112,6 +115,12 @@ pub(super) struct Wish {
 }
 
 impl<S: Side> Call<'_, S> {
+    /// Whether the deadline is the caller's own, sooner than ours: it says nothing of the service then,
+    /// wherever in the call it ran out.
+    pub(super) fn is_callers_deadline(&self) -> bool {
+        self.deadline.is_some() && self.side.callers_deadline() == self.deadline
+    }
+
     /// Waits for `future`, unless the application leaves or `deadline` comes first.
     /// Biased: a thing that is ready counts, even at the last moment.
     pub(super) async fn watching<T>(

@@ -40,8 +40,8 @@ pub(super) fn head_field(head: &[u8], name: &str) -> Option<String> {
 }
 
 fn seen(state: &ServiceState) -> Option<BreakerSeen> {
-    let (state, generation) = state.breaker.as_ref()?.seen();
-    Some(BreakerSeen { state: state.name(), generation, refused: false })
+    let (state, generation, forced) = state.breaker.as_ref()?.seen();
+    Some(BreakerSeen { state: state.name(), generation, forced: forced.is_some(), refused: false })
 }
 
 impl<S> Call<'_, S> {
@@ -56,7 +56,7 @@ impl<S> Call<'_, S> {
     pub(super) fn note_endpoint(&mut self, address: SocketAddr, of: usize) {
         let pick = match self.plan.policy().balance {
             _ if of == 1 => Pick::Only,
-            _ if self.avoid.is_some() => Pick::Elsewhere,
+            _ if self.avoid.is_some_and(|failed| failed != address) => Pick::Elsewhere,
             Balance::LeastRequest => Pick::LeastRequest,
             Balance::RoundRobin => Pick::RoundRobin,
         };
@@ -89,11 +89,31 @@ impl<S> Call<'_, S> {
             attempt.ended = ended;
             attempt.fault = Some(failed.fault);
             attempt.sent = failed.sent;
-            if failed.fault == Fault::BreakerOpen
-                && let Some(breaker) = &mut attempt.breaker
-            {
-                breaker.refused = true;
-            }
+        });
+        if failed.fault == Fault::BreakerOpen {
+            self.note_refusal();
+        }
+    }
+
+    /// The breaker refuses the attempt, or would: as it stands now, for it may have opened while the
+    /// attempt waited for its place.
+    pub(super) fn note_refusal(&mut self) {
+        let breaker = seen(self.plan.state()).map(|seen| BreakerSeen { refused: true, ..seen });
+        self.record.trail.note(|attempt| attempt.breaker = breaker);
+    }
+
+    /// A tunnel has carried bytes and ended so.
+    pub(super) fn note_carried(&mut self, outcome: Outcome) {
+        let fault = match outcome {
+            Outcome::Fault(fault) => Some(fault),
+            Outcome::Success | Outcome::ServiceFailure | Outcome::GrpcFailure => None,
+        };
+        let ended = self.record.trail.since(Instant::now());
+        let sent = if self.record.request_bytes > 0 { Sent::Yes } else { Sent::No };
+        self.record.trail.note(|attempt| {
+            attempt.ended = ended;
+            attempt.fault = fault;
+            attempt.sent = sent;
         });
     }
 
@@ -161,6 +181,12 @@ impl<S: Side> Call<'_, S> {
             service: plan.service.origin,
             route: plan.route().origin,
         };
+        let callers_deadline = self.is_callers_deadline();
+        let mut attempts = self.record.trail.take();
+        for attempt in attempts.iter_mut().filter(|attempt| attempt.span_id == 0 && attempt.is_span()) {
+            // It told nobody an id, but whoever reads of it twice must see the same one.
+            attempt.span_id = self.local.random_id();
+        }
         let record = &mut self.record;
         Story {
             trace: self.head.trace,
@@ -185,8 +211,8 @@ impl<S: Side> Call<'_, S> {
             reply_bytes: record.reply_bytes,
             first_byte: record.first_byte,
             deadline: self.deadline.map(|deadline| record.trail.since(deadline)),
-            callers_deadline: self.failed.is_some_and(|failed| failed.callers_deadline),
-            attempts: record.trail.take(),
+            callers_deadline,
+            attempts,
         }
     }
 }

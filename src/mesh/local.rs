@@ -339,14 +339,24 @@ impl Local {
         }
     }
 
-    /// The record of a request that was refused before it had a service; `what` is said of it.
-    pub fn record_refusal(&self, fault: Fault, what: &str, request: &[u8], now: Instant) {
-        CallRecord::start(&self.stats.unrouted, self.access_log.as_ref(), now).refused(fault, request);
-        let traits = Traits::refused(fault);
+    /// The record of a request that was refused before it had a service; `what` is said of it. Without a
+    /// head that could be read it has no trace.
+    pub fn record_refusal(
+        &self,
+        fault: Fault,
+        what: &str,
+        request: &[u8],
+        trace: Option<TraceParent>,
+        now: Instant,
+    ) {
+        CallRecord::start(&self.stats.unrouted, self.access_log.as_ref(), now).refused(fault, request, trace);
+        let sampled = trace.is_some_and(|trace| trace.is_sampled());
+        let traits = Traits { sampled, ..Traits::refused(fault) };
         let fate = self.stories.fate(&traits, now);
         if fate.is_told() {
-            let trace = self.new_trace();
-            self.stories.tell(Story::refused(fault, what, request, trace), fate, &self.stats);
+            let trace = trace.unwrap_or_else(|| self.new_trace());
+            let story = Story::refused(fault, what, request, trace);
+            self.stories.tell(Story { span_id: self.random_id(), ..story }, fate, &self.stats);
         }
     }
 

@@ -262,10 +262,10 @@ impl Breaker {
         self.load().state()
     }
 
-    /// Where it stands, and how often it has changed.
-    pub fn seen(&self) -> (State, u32) {
+    /// Where it stands, how often it has changed, and whether somebody holds it there: no lock.
+    pub fn seen(&self) -> (State, u32, Option<Force>) {
         let word = self.load();
-        (word.state(), word.generation())
+        (word.state(), word.generation(), word.forced())
     }
 
     /// A vote while CLOSED. A success touches this worker's counters alone, unless it ends a streak.

@@ -33,6 +33,8 @@ pub(super) struct Refusal {
     pub(super) without_body: bool,
     /// What stands where the request line should, for the access log.
     pub(super) line: Box<[u8]>,
+    /// The caller's trace, of a head that could be read.
+    pub(super) trace: Option<TraceParent>,
 }
 
 // === impl Refusal ===
@@ -40,7 +42,8 @@ pub(super) struct Refusal {
 impl Refusal {
     /// Of a request whose head could not be read: nothing after it can be either.
     pub(super) fn unread(fault: Fault, what: String, input: &[u8]) -> Self {
-        Self { fault, what, keep_alive: false, without_body: false, line: first_line(input).into() }
+        let line = first_line(input).into();
+        Self { fault, what, keep_alive: false, without_body: false, line, trace: None }
     }
 }
 
@@ -59,7 +62,7 @@ pub(super) fn admit(local: &Local, client: &mut Client, door: &Door) -> Result<O
         Err(refusal) => {
             // What was refused is over too: left in place it would be read, and refused, again.
             stream.input.advance(parsed.length);
-            return Err(refusal);
+            return Err(Refusal { trace: Some(local.trace(&parsed.trace)), ..refusal });
         }
     };
     let tunnel = (parsed.method_kind == Method::Connect).then(|| match plan.service.index {
@@ -129,6 +132,7 @@ fn plan(
             && parsed.framing == Framing::None
             && asking != Asking::Connect,
         without_body: parsed.method_kind == Method::Head,
+        trace: None,
     };
     match door {
         Door::Outbound => {}

@@ -34,7 +34,9 @@ pub(super) fn admit(
     let plan = match plan(local, door, &parts, started) {
         Ok(plan) => plan,
         Err((fault, what)) => {
-            local.record_refusal(fault, &what, request_line(&parts).as_bytes(), started);
+            let trace = trace(local, &mut parts.headers);
+            let line = request_line(&parts);
+            local.record_refusal(fault, &what, line.as_bytes(), Some(trace), started);
             let content_type = parts.headers.get(header::CONTENT_TYPE);
             let is_grpc = content_type.is_some_and(|value| grpc::is_grpc(value.as_bytes()));
             refuse_http2(&mut respond, fault, &what, is_grpc, parts.method == HttpMethod::HEAD);

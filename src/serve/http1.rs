@@ -49,8 +49,8 @@ pub(super) async fn serve(
         let flow = match arrival(local, client, door, head_due.take(), closed).await {
             Arrival::End => Flow::Close,
             Arrival::Refused(refusal) => {
-                let Refusal { fault, what, keep_alive, without_body, line } = refusal;
-                local.record_refusal(fault, &what, &line, Instant::now());
+                let Refusal { fault, what, keep_alive, without_body, line, trace } = refusal;
+                local.record_refusal(fault, &what, &line, trace, Instant::now());
                 refuse(client, fault, &what, keep_alive, without_body).await
             }
             Arrival::Call(admitted) => {

@@ -38,7 +38,7 @@ pub(super) async fn pass(local: &Local, client: &mut Client, hello: &ClientHello
             carry(local, client, plan, line, Begin { asked: false, detect: false, tls: true }).await;
         }
         Err((fault, alert)) => {
-            local.record_refusal(fault, "no service has this name", &line, Instant::now());
+            local.record_refusal(fault, "no service has this name", &line, None, Instant::now());
             // An alert of level fatal, in a record of its own (RFC 8446 sections 5.1 and 6).
             client.out.extend_from_slice(&[21, 3, 3, 0, 2, 2, alert]);
             if client.flush_within(Some(ALERT_WAIT_MAX)).await.is_ok() {

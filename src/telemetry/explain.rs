@@ -15,7 +15,6 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use crate::config::{Config, Origin, POLICY_KEYS, Policy};
-use crate::wire::TraceForm;
 
 use super::story::{Attempt, Story};
 
@@ -36,7 +35,7 @@ pub fn explain(story: &Story, config: &Config) -> Value {
     json!({
         "traceId": story.trace.trace_text(),
         "spanId": format!("{:016x}", story.span_id),
-        "parentSpanId": (story.trace.form != TraceForm::Own).then(|| format!("{:016x}", story.trace.span_id)),
+        "parentSpanId": story.trace.caller_span().map(|span| format!("{span:016x}")),
         "sampled": story.trace.flags & 1 == 1,
         "export": story.export.map(|why| why.name()),
         "requestId": story.request_id,
@@ -77,7 +76,7 @@ pub fn policy_values(policy: &Policy, files: &[PathBuf]) -> Vec<Cause> {
 fn attempt(attempt: &Attempt) -> Value {
     let breaker = attempt
         .breaker
-        .map(|seen| json!({"state": seen.state, "generation": seen.generation, "refused": seen.refused}));
+        .map(|seen| json!({"state": seen.state, "generation": seen.generation, "forced": seen.forced, "refused": seen.refused}));
     json!({
         "spanId": (attempt.span_id != 0).then(|| format!("{:016x}", attempt.span_id)),
         "startedMs": millis(attempt.started),

@@ -140,11 +140,11 @@ impl<'a> CallRecord<'a> {
         self.done = true;
     }
 
-    /// Ends the record of a request that was refused before it had a service or a trace.
-    pub fn refused(mut self, fault: Fault, request: &[u8]) {
+    /// Ends the record of a request that was refused before it had a service, and maybe before a trace.
+    pub fn refused(mut self, fault: Fault, request: &[u8], trace: Option<TraceParent>) {
         self.status = fault.status();
-        let (now, trace) =
-            (self.started, TraceParent { trace_id: 0, span_id: 0, flags: 0, form: TraceForm::Own });
+        let now = self.started;
+        let trace = trace.unwrap_or(TraceParent { trace_id: 0, span_id: 0, flags: 0, form: TraceForm::Own });
         self.finish(Outcome::Fault(fault), now, &Line { service: "", route: "", request, trace });
     }
 

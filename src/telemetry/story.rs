@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::config::{Origin, Policy};
-use crate::error::{Fault, Sent};
+use crate::error::{Fault, Sent, Side};
 use crate::wire::TraceParent;
 
 use super::{Outcome, RetryDecision};
@@ -117,7 +117,7 @@ pub enum Spoken {
 /// One attempt, or what kept it from being made. Times are from the start of the call.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt {
-    /// Its span, which the service sees as its parent; 0 when nothing was sent.
+    /// Its span, which the service sees as its parent if anything was sent; 0 if it is none.
     pub span_id: u64,
     /// When the breaker was asked.
     pub started: Duration,
@@ -162,6 +162,8 @@ pub struct BreakerSeen {
     pub state: &'static str,
     /// Its generation: how often it has changed.
     pub generation: u32,
+    /// Somebody forced it into that state.
+    pub forced: bool,
     /// It refused the attempt, or would have (`mode: observe`).
     pub refused: bool,
 }
@@ -208,7 +210,7 @@ impl Story {
             service: Arc::from(""),
             route: Arc::from(""),
             rules: None,
-            protocol: Spoken::Http1,
+            protocol: if request.ends_with(b" HTTP/2") { Spoken::Http2 } else { Spoken::Http1 },
             method: clipped(method),
             path: clipped(path),
             host: Box::from(""),
@@ -265,6 +267,12 @@ impl Attempt {
             budget_left: None,
             deadline_left: None,
         }
+    }
+
+    /// Whether it is a span of its own. What a breaker or a bulkhead of ours refused went nowhere: that
+    /// is an event of the call.
+    pub fn is_span(&self) -> bool {
+        self.span_id != 0 || !self.fault.is_some_and(|fault| fault.side() == Side::Local)
     }
 }
 
@@ -333,10 +341,10 @@ pub fn line_parts(line: &[u8]) -> (String, String) {
     let target = String::from_utf8_lossy(words.next().unwrap_or_default());
     let target = target.split(['?', '#']).next().unwrap_or_default();
     let path = match target.split_once("://") {
+        // A path may well hold another URL.
+        _ if target.starts_with('/') => target,
         Some((_, rest)) => rest.find('/').map_or("/", |at| &rest[at..]),
-        None => target
-            .rsplit_once('@')
-            .map_or(target, |(_, host)| if target.starts_with('/') { target } else { host }),
+        None => target.rsplit_once('@').map_or(target, |(_, host)| host),
     };
     (method, path.to_owned())
 }
@@ -348,4 +356,25 @@ pub fn clipped(mut text: String) -> Box<str> {
         text.push('…');
     }
     text.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::line_parts;
+
+    #[test]
+    fn a_path_is_told_whole_and_without_what_may_be_secret() {
+        for (target, path) in [
+            ("/a/b?token=1", "/a/b"),
+            ("/proxy/https://cdn.example/x.png?w=2", "/proxy/https://cdn.example/x.png"),
+            ("/@me/a", "/@me/a"),
+            ("http://me:secret@shop/a?b", "/a"),
+            ("http://me:secret@shop", "/"),
+            ("me:secret@shop:443", "shop:443"),
+            ("*", "*"),
+        ] {
+            let line = format!("GET {target} HTTP/1.1");
+            assert_eq!(line_parts(line.as_bytes()), ("GET".to_owned(), path.to_owned()), "{target}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::story::{Attempt, Judged};
 
-/// Most lists kept per worker for the next calls: 320 KiB.
+/// Most lists kept per worker for the next calls, of one attempt each: 320 KiB.
 const KEPT_MAX: usize = 1024;
 
 thread_local! {
@@ -96,7 +96,8 @@ impl Trail {
 impl Drop for Trail {
     fn drop(&mut self) {
         let mut attempts = std::mem::take(&mut self.attempts);
-        if attempts.capacity() == 0 {
+        // Those of retried calls have grown, and kept they would stay so.
+        if attempts.capacity() != 1 {
             return;
         }
         attempts.clear();
@@ -108,5 +109,22 @@ impl Drop for Trail {
                 kept.push(attempts);
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_that_retries_made_long_are_not_kept() {
+        let now = Instant::now();
+        for attempts in [11, 1] {
+            let mut trail = Trail::new(now);
+            (0..attempts).for_each(|_| trail.begin(now));
+        }
+        let kept = KEPT.with_borrow(|kept| kept.iter().map(Vec::capacity).collect::<Vec<_>>());
+        assert_eq!(kept, [1]);
+        assert!(size_of::<Attempt>() * KEPT_MAX <= 320 * 1024, "{}", size_of::<Attempt>());
     }
 }

@@ -131,6 +131,29 @@ async fn the_first_byte_of_the_service_closes_the_breaker_and_not_the_connection
 }
 
 #[tokio::test]
+async fn a_tunnel_is_told_to_its_end() {
+    let (peer, proxy) = bus("").await;
+    let mut client = Client::connect(proxy.service("shop")).await;
+    client.send("hello").await;
+    let mut service = peer.accept().await;
+    assert_eq!(service.read_exactly(5).await, b"hello");
+    tokio::time::sleep(ms(50)).await;
+    service.send("x").await;
+    assert_eq!(client.read_exactly(1).await, b"x");
+    drop((client, service));
+    let mut story = serde_json::Value::Null;
+    crate::support::eventually("it is told", async || {
+        story = proxy.get_admin("/explain?all=1").await.json()["stories"][0].take();
+        !story.is_null()
+    })
+    .await;
+    let attempt = &story["attempts"][0];
+    assert_eq!((&attempt["sent"], &attempt["fault"]), (&"yes".into(), &serde_json::Value::Null), "{story}");
+    assert!(attempt["endedMs"].as_f64().is_some_and(|ended| ended >= 50.0), "{story}");
+    assert!(attempt["spanId"].is_string(), "{story}");
+}
+
+#[tokio::test]
 async fn a_service_that_only_listens_has_not_failed() {
     let (peer, proxy) = bus("circuitBreaker: {trip: {consecutiveFailures: 1}}").await;
     let mut client = Client::connect(proxy.service("shop")).await;

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::*;
+use crate::config::{Options, load_str};
 use crate::error::Fault;
 use crate::wire::{TraceForm, TraceParent};
 
@@ -55,4 +56,17 @@ fn what_can_not_be_meant_is_refused() {
     for bad in [("limit", "0"), ("limit", "501"), ("limit", "-1"), ("all", "yes"), ("id", ""), ("Id", "x")] {
         assert_eq!(ask(&[bad]), Err("bad_parameter"), "{bad:?}");
     }
+}
+
+#[tokio::test]
+async fn a_long_page_lets_others_have_their_turn() {
+    let config = load_str("mesh.yaml", "version: v1\n", &Options::default()).expect("a valid configuration");
+    let stories = (0..100).map(|second| story(1, second, Outcome::Fault(Fault::NoRoute))).collect();
+    let query = HashMap::from([("limit".to_owned(), "100".to_owned())]);
+    let probe = tokio::spawn(async {});
+    let page = show(stories, &query, &config).await;
+    assert!(probe.is_finished(), "it came between two stories");
+    let body = axum::body::to_bytes(page.into_body(), usize::MAX).await.expect("a body");
+    let page: serde_json::Value = serde_json::from_slice(&body).expect("JSON");
+    assert_eq!(page["stories"].as_array().map(Vec::len), Some(100));
 }

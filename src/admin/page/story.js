@@ -71,7 +71,7 @@ function resultWords(attempt) {
 function factsOf(attempt) {
   const facts = [];
   const { breaker } = attempt;
-  if (breaker) facts.push(`breaker ${words(breaker.state)}${breaker.refused ? ", refused" : ""} (generation ${breaker.generation})`);
+  if (breaker) facts.push(`breaker ${words(breaker.state)}${breaker.forced ? ", forced" : ""}${breaker.refused ? ", refused" : ""} (generation ${breaker.generation})`);
   if (attempt.queuedMs > 0) facts.push(`queued ${ms(attempt.queuedMs)}`);
   if (attempt.endpoint) facts.push(`${attempt.pick ? `picked: ${words(attempt.pick)}, ` : ""}${attempt.reused ? "open connection" : "new connection"}`);
   if (attempt.sent && attempt.fault) facts.push(`sent: ${attempt.sent}`);

@@ -127,9 +127,11 @@ impl<'p> Call<'p, Http1<'_>> {
                 (First::Nobody, _) => return Err(NoTunnel::Nothing),
                 (First::Broken(broken), _) => {
                     let outcome = self.broken(broken, &mut connection.stream, &mut hold);
+                    self.note_carried(outcome);
                     return Ok((outcome, Instant::now()));
                 }
                 (First::Service | First::Client(_), Some(failed)) => {
+                    self.note_failure(&failed);
                     self.side.client.stream.reset_on_close();
                     return Ok((Outcome::Fault(failed.fault), Instant::now()));
                 }
@@ -140,6 +142,7 @@ impl<'p> Call<'p, Http1<'_>> {
             self.count_attempt();
         }
         let outcome = self.carry(connection.stream, &mut hold).await;
+        self.note_carried(outcome);
         drop((slot, hold));
         Ok((outcome, Instant::now()))
     }

@@ -217,10 +217,8 @@ impl Call<'_, Http2> {
         self.side.idle_timeout(self.plan.policy()).map(|idle| since + idle)
     }
 
-    /// A deadline of the caller's own that was shorter than ours says nothing of the service.
     pub(super) fn failed(&self, fault: Fault) -> Failed {
-        let callers = fault == Fault::DeadlineExceeded && self.side.callers_deadline == self.deadline;
-        Failed { sent: Sent::Maybe, callers_deadline: callers, ..Failed::local(fault) }
+        Failed { sent: Sent::Maybe, ..Failed::local(fault) }
     }
 
     /// What an error of the stream or its connection says.

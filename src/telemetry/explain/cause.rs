@@ -54,6 +54,8 @@ fn of_fault(fault: Fault, story: &Story, config: &Config) -> Vec<Cause> {
         Fault::BulkheadFull if is_long_lived(story) => key("bulkhead.maxConnections"),
         Fault::BulkheadFull => [key("bulkhead.maxConcurrent"), queue(story)].concat(),
         Fault::BulkheadTimeout => [key("bulkhead.maxWait"), key("bulkhead.maxConcurrent")].concat(),
+        // Whoever forced it did so through the admin API.
+        Fault::BreakerOpen if is_forced(story) => Vec::new(),
         Fault::BreakerOpen => breaker(story),
         Fault::TlsFailed => target(story, config, "tls"),
         Fault::LoopDetected
@@ -129,9 +131,12 @@ fn because_of(fault: Fault, story: &Story, service: &str) -> String {
             let waited = time(story.queued);
             format!("all places for calls to {service} were taken, and none came free within {waited}.")
         }
+        Fault::BreakerOpen if is_forced(story) => {
+            format!("the circuit breaker of {service} refused the call: somebody forced it open.")
+        }
         Fault::BreakerOpen => format!(
-            "the circuit breaker of {service} refused the call: a trigger had opened it, or somebody forced \
-             it open, and it had not recovered yet."
+            "the circuit breaker of {service} refused the call: a trigger had opened it, and it had not \
+             recovered yet."
         ),
         Fault::NoEndpoints => format!("{service} has no endpoint."),
         Fault::Overloaded if story.attempts.is_empty() => {
@@ -180,6 +185,11 @@ fn breaker(story: &Story) -> Vec<Cause> {
     let triggers = TRIGGERS.iter().flat_map(|key| one(story, key)).filter(|cause| cause.value != "off");
     let open_for = one(story, "circuitBreaker.openFor.base");
     triggers.chain(open_for).collect()
+}
+
+/// Whether the breaker that refused the call was forced open.
+fn is_forced(story: &Story) -> bool {
+    story.attempts.last().and_then(|attempt| attempt.breaker).is_some_and(|breaker| breaker.forced)
 }
 
 /// The queue, where there is one.

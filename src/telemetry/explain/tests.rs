@@ -8,7 +8,7 @@ use super::super::{Outcome, RetryDecision};
 use super::*;
 use crate::config::{Options, load_str};
 use crate::error::Fault;
-use crate::wire::TraceParent;
+use crate::wire::{TraceForm, TraceParent};
 
 const YAML: &str = "\
 version: v1
@@ -33,7 +33,7 @@ fn config() -> Config {
 fn story(config: &Config, outcome: Outcome) -> Story {
     let (service, route) = (&config.services[0], &config.services[0].routes[0]);
     let mut attempt = Attempt::begin(Duration::ZERO);
-    attempt.breaker = Some(BreakerSeen { state: "closed", generation: 0, refused: false });
+    attempt.breaker = Some(BreakerSeen { state: "closed", generation: 0, forced: false, refused: false });
     attempt.endpoint = Some("127.0.0.1:1".parse().unwrap());
     attempt.pick = Pick::Only;
     attempt.connected = Some(Duration::from_micros(400));
@@ -188,4 +188,12 @@ fn json_has_the_same_story() {
     assert_eq!(page["policy"].as_array().map(Vec::len), Some(POLICY_KEYS.len()));
     assert_eq!(page["attempts"][0]["connectedMs"], 0.4);
     assert!(!page.to_string().contains("secret"), "{page}");
+}
+
+#[test]
+fn nothing_turns_a_terminal_around() {
+    assert_eq!(
+        clean("a\nb\u{1b}[31m /\u{202e}txt.exe\u{2066} ä"),
+        "a\nb\\u{1b}[31m /\\u{202e}txt.exe\\u{2066} ä"
+    );
 }

@@ -114,7 +114,9 @@ fn breaker(attempt: &Attempt) -> Option<String> {
         (true, false) => " and would have refused it, but only observes",
         (false, _) => "",
     };
-    Some(format!("the breaker was {}{refused}", seen.state.replace('_', " ")))
+    let forced = if seen.forced { ", for somebody had forced it," } else { "" };
+    let told = format!("the breaker was {}{forced}{refused}", seen.state.replace('_', " "));
+    Some(told.trim_end_matches(',').to_owned())
 }
 
 fn queue(attempt: &Attempt) -> Option<String> {

@@ -61,17 +61,23 @@ pub fn time_of_day(time: SystemTime) -> String {
     format!("{:02}:{:02}:{:02}.{:03}", secs / 3600, secs / 60 % 60, secs % 60, since.subsec_millis())
 }
 
-/// Without anything a terminal would obey: control characters are spelled out, but for ends of lines.
+/// Without anything a terminal would obey: control characters are spelled out, but for ends of lines, and
+/// so is what turns the direction of text around, so that a line reads as something else.
 pub fn clean(text: &str) -> String {
     let mut cleaned = String::with_capacity(text.len());
     for char in text.chars() {
-        if char.is_control() && char != '\n' {
+        if is_turning(char) || char.is_control() && char != '\n' {
             let _ = write!(cleaned, "{}", char.escape_default());
         } else {
             cleaned.push(char);
         }
     }
     cleaned
+}
+
+/// Marks, embeddings, overrides and isolates of direction (Unicode Annex 9, section 2).
+const fn is_turning(char: char) -> bool {
+    matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The host and port of an authority: what stands before `@` may be a password.

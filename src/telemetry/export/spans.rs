@@ -10,10 +10,9 @@ use opentelemetry_proto::tonic::trace::v1::span::{Event, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{Span, SpanFlags, Status};
 
-use crate::error::{Fault, Side};
+use crate::error::Fault;
 use crate::telemetry::story::{Attempt, Judged, Pick, Spoken, Story, Why};
 use crate::telemetry::{Outcome, RetryDecision};
-use crate::wire::TraceForm;
 
 use super::attributes::Attributes;
 
@@ -45,25 +44,20 @@ const GRPC_CODES: [&str; 17] = [
 
 /// Spans that a story becomes.
 pub(super) fn count(story: &Story) -> usize {
-    1 + story.attempts.iter().filter(|attempt| is_span(attempt)).count()
+    1 + story.attempts.iter().filter(|attempt| attempt.is_span()).count()
 }
 
 /// Appends the spans of a story: the call, then its attempts in order.
 pub(super) fn append(story: &Story, spans: &mut Vec<Span>) {
     spans.push(call(story));
-    let made = story.attempts.iter().filter(|attempt| is_span(attempt));
+    let made = story.attempts.iter().filter(|attempt| attempt.is_span());
     spans.extend(made.enumerate().map(|(index, attempt)| child(story, attempt, index)));
 }
 
-/// What a breaker or a bulkhead of ours refused went nowhere: it is an event of the call.
-fn is_span(attempt: &Attempt) -> bool {
-    attempt.span_id != 0 || !attempt.fault.is_some_and(|fault| fault.side() == Side::Local)
-}
-
 fn call(story: &Story) -> Span {
-    // A caller has a span of its own, whatever headers it tells it by.
-    let remote = story.trace.form != TraceForm::Own;
-    let parent = if remote { story.trace.span_id.to_be_bytes().to_vec() } else { Vec::new() };
+    // A caller has a span of its own, whatever headers it tells it by; but B3 may hold a decision alone.
+    let caller = story.trace.caller_span();
+    let parent = caller.map(|span| span.to_be_bytes().to_vec()).unwrap_or_default();
     let mut at = Attributes::new();
     request(story, &mut at);
     answer(story.status, story.grpc_status, story, &mut at);
@@ -93,7 +87,7 @@ fn call(story: &Story) -> Span {
     Span {
         span_id: story.span_id.to_be_bytes().to_vec(),
         parent_span_id: parent,
-        flags: flags(story, remote),
+        flags: flags(story, caller.is_some()),
         events: events(story),
         attributes: at.done(),
         status,
@@ -118,10 +112,8 @@ fn child(story: &Story, attempt: &Attempt, index: usize) -> Span {
     decisions(attempt, &mut at);
     let error = error_type(attempt.fault, attempt.status, grpc_status);
     at.text("error.type", error.as_deref().unwrap_or_default());
-    // An attempt that was never sent told nobody an id.
-    let span_id = if attempt.span_id == 0 { fastrand::u64(1..) } else { attempt.span_id };
     Span {
-        span_id: span_id.to_be_bytes().to_vec(),
+        span_id: attempt.span_id.to_be_bytes().to_vec(),
         parent_span_id: story.span_id.to_be_bytes().to_vec(),
         flags: flags(story, false),
         attributes: at.done(),
@@ -135,6 +127,9 @@ fn decisions(attempt: &Attempt, at: &mut Attributes) {
     if let Some(breaker) = attempt.breaker {
         at.text("outrigger.breaker.state", breaker.state);
         at.count("outrigger.breaker.generation", breaker.generation.into());
+        if breaker.forced {
+            at.switch("outrigger.breaker.forced", true);
+        }
         if breaker.refused {
             at.switch("outrigger.breaker.refused", true);
         }

@@ -2,7 +2,7 @@
 
 use crate::support::{Reply, get, held, shop, shop_with};
 
-use super::{assert_cause, assert_tells, newest, story, traced_get};
+use super::{assert_cause, assert_no_cause, assert_tells, newest, story, traced_get};
 
 #[tokio::test]
 async fn breaker_open_names_the_triggers_that_are_on() {
@@ -26,6 +26,55 @@ async fn breaker_open_names_the_triggers_that_are_on() {
     assert_cause(&proxy, &story, "circuitBreaker.trip.consecutiveFailures: 1", "circuitBreaker:", "service");
     assert_cause(&proxy, &story, "circuitBreaker.openFor.base: 40s", "circuitBreaker:", "service");
     assert!(!story.contains("cause: circuitBreaker.trip.failureRate"), "it is off:\n{story}");
+}
+
+#[tokio::test]
+async fn a_forced_breaker_is_told_as_such() {
+    let (_upstream, proxy) = shop("retries: off", [Reply::Ok("x")]).await;
+    assert_eq!(proxy.post_admin("/services/shop/breaker?state=open").await.status, 200);
+    assert_eq!(proxy.call(traced_get()).await.outcome(), (503, "breaker_open"));
+    let story = story(&proxy).await;
+    assert_tells(
+        &story,
+        &[
+            "the breaker was open, for somebody had forced it, and refused it; nothing was sent (breaker_open)",
+            "why: the circuit breaker of shop refused the call: somebody forced it open.",
+        ],
+    );
+    assert_no_cause(&story);
+    let page = proxy.get_admin("/explain").await.json();
+    assert_eq!(page["stories"][0]["attempts"][0]["breaker"]["forced"], true, "{page}");
+}
+
+#[tokio::test]
+async fn a_breaker_that_observes_tells_what_it_would_have_refused() {
+    let policy = "retries: off\ncircuitBreaker: {mode: observe, trip: {consecutiveFailures: 1}}";
+    let (_upstream, proxy) = shop(policy, [Reply::Status(500), Reply::Status(500)]).await;
+    assert_eq!(proxy.get("/").await.status, 500);
+    proxy.breaker("open").await;
+    assert_eq!(proxy.call(traced_get()).await.status, 500);
+    assert_tells(
+        &story(&proxy).await,
+        &["the breaker was open and would have refused it, but only observes; to "],
+    );
+}
+
+/// It was closed when the attempt began to wait: that is not what refused it.
+#[tokio::test]
+async fn a_breaker_that_opens_during_a_wait_is_told_as_open() {
+    let policy = "retries: off\nbulkhead: {maxConcurrent: 1, maxWait: 10s}\n\
+                  circuitBreaker: {trip: {consecutiveFailures: 1}}";
+    let (upstream, proxy) = shop(policy, [held(Reply::Status(500))]).await;
+    let first = proxy.get_later("/");
+    upstream.saw(1).await;
+    let waits = async {
+        proxy.bulkhead(1, 1).await;
+        upstream.release();
+    };
+    let (reply, ()) = tokio::join!(proxy.call(traced_get()), waits);
+    assert_eq!(reply.outcome(), (503, "breaker_open"));
+    assert_tells(&story(&proxy).await, &["the breaker was open and refused it; it waited "]);
+    first.await.expect("the first call");
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! Requests that never come to a service, or whose application spoils them.
 
-use crate::support::{BOUND, Mesh, Reply, request, shop};
+use crate::support::{BOUND, Mesh, Reply, ask, eventually, request, shop};
 
-use super::{TRACED, assert_cause, assert_no_cause, assert_tells, newest, story, traced_get};
+use super::{TRACE, TRACED, assert_cause, assert_no_cause, assert_tells, newest, story, traced_get};
 
 #[tokio::test]
 async fn denied_cites_outbound_unknown() {
@@ -24,6 +24,29 @@ async fn no_route_is_the_requests_own_doing() {
     let story = newest(&proxy, "no_route").await;
     assert_tells(&story, &["404 no_route", "why: the request names no host that it could be sent to."]);
     assert_no_cause(&story);
+}
+
+#[tokio::test]
+async fn a_refused_request_is_found_by_the_callers_trace() {
+    let proxy = Mesh::new().top("outbound: {listen: 127.0.0.1:0, unknown: deny}").start().await;
+    assert_eq!(proxy.call(traced_get()).await.outcome(), (403, "denied"));
+    let (name, value) = TRACED.split_once(": ").expect("a header line");
+    let reply = proxy.h2().await.call(ask("POST", "/over/h2", &[(name, value)]), "").await;
+    assert_eq!(reply.outcome(), (403, "denied"));
+    let path = format!("/explain?id={TRACE}");
+    let mut stories = serde_json::Value::Null;
+    eventually("both are told", async || {
+        stories = proxy.get_admin(&path).await.json()["stories"].take();
+        stories.as_array().is_some_and(|stories| stories.len() == 2)
+    })
+    .await;
+    let told = stories.as_array().expect("stories");
+    assert!(told.iter().all(|story| story["parentSpanId"] == "b7ad6b7169203331"), "{stories}");
+    assert!(told.iter().all(|story| story["spanId"] != "b7ad6b7169203331"), "a span of its own: {stories}");
+    assert!(
+        told.iter().any(|story| story["protocol"] == "http2" && story["path"] == "/over/h2"),
+        "{stories}"
+    );
 }
 
 #[tokio::test]

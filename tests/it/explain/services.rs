@@ -1,10 +1,14 @@
 //! Failures of a service, or of the way to it.
 
-use crate::support::grpc::{ONE_BYTE, grpc};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::grpc::{ONE_BYTE, grpc, only};
 use crate::support::h2_script::hang;
 use crate::support::{
-    Authority, DnsAnswer, DnsServer, FullBacklog, Mesh, PemFolder, Refused, Reply, TlsFront, Upstream,
-    h2_shop, shop,
+    Authority, DnsAnswer, DnsServer, FullBacklog, Mesh, Outrigger, PemFolder, Refused, Reply, TlsFront,
+    Upstream, get, h2_shop, outrigger, shop,
 };
 
 use super::{TRACE, TRACED, assert_cause, assert_tells, newest, story, traced_get};
@@ -30,6 +34,24 @@ async fn dns_failed_cites_the_endpoints() {
     assert_tells(&story, &["Not tried again: retries are off; retries: off ("]);
 }
 
+/// A name without addresses is one that does not resolve: `no_endpoints` is for lists that may be empty,
+/// and a list of the YAML may not.
+#[tokio::test]
+async fn a_name_without_addresses_does_not_resolve() {
+    let dns = DnsServer::start("shop.test", DnsAnswer::Addresses(Vec::new(), Duration::from_secs(5))).await;
+    let mesh = Mesh::new().top(&format!("dns: {{servers: [\"{}\"]}}", dns.addr()));
+    let proxy = mesh.service_raw("shop", "retries: off\nendpoints: {dns: \"shop.test:80\"}").start().await;
+    assert_eq!(proxy.call(traced_get()).await.outcome(), (503, "dns_failed"));
+    assert!(dns.questions() > 0);
+    let story = story(&proxy).await;
+    assert_tells(&story, &["why: the name of shop does not resolve."]);
+    assert_cause(&proxy, &story, "endpoints: of shop", "endpoints:", "service");
+    let empty = proxy.path("empty.yaml");
+    std::fs::write(&empty, "version: v1\nservices:\n  shop: {endpoints: {static: []}}\n").expect("a file");
+    let checked = outrigger(&["check", empty.to_str().expect("a path")]).await;
+    assert_ne!(checked.status.code(), Some(0), "{}", String::from_utf8_lossy(&checked.stdout));
+}
+
 #[tokio::test]
 async fn connect_failed_cites_the_endpoints() {
     let refused = Refused::bind();
@@ -47,6 +69,21 @@ async fn connect_failed_cites_the_endpoints() {
         ],
     );
     assert_cause(&proxy, &story, "endpoints: of shop", "endpoints:", "service");
+}
+
+/// What is told twice, here and as a span, has one name.
+#[tokio::test]
+async fn an_attempt_that_sent_nothing_has_a_span_and_no_invented_parent() {
+    let refused = Refused::bind();
+    let proxy = Mesh::new().service("shop", &[refused.addr()], OFF).start().await;
+    let reply = proxy.call(get("/").replace("\r\n\r\n", "\r\nb3: 1\r\n\r\n")).await;
+    assert_eq!(reply.outcome(), (503, "connect_failed"));
+    newest(&proxy, "connect_failed").await;
+    let page = proxy.get_admin("/explain").await.json();
+    let story = &page["stories"][0];
+    assert_eq!(story["parentSpanId"], Value::Null, "the caller named a decision alone: {story}");
+    assert_eq!(story["sampled"], true, "{story}");
+    assert_eq!(story["attempts"][0]["spanId"].as_str().map(str::len), Some(16), "{story}");
 }
 
 #[tokio::test]
@@ -162,6 +199,56 @@ async fn a_callers_own_deadline_is_said_to_be_its_own() {
             "no vote about the service",
         ],
     );
+}
+
+/// A traced call of gRPC with a deadline of its own, and what is told of it.
+async fn hurried(proxy: &Outrigger, timeout: &str) -> (String, Value) {
+    let (name, value) = TRACED.split_once(": ").expect("a header line");
+    let head = grpc("/shop.Cart/Add", &[("grpc-timeout", timeout), (name, value)]);
+    proxy.h2().await.call(head, ONE_BYTE).await;
+    let told = story(proxy).await;
+    let mut page = proxy.get_admin(&format!("/explain?id={TRACE}")).await.json();
+    (told, page["stories"][0].take())
+}
+
+#[tokio::test]
+async fn a_callers_own_deadline_is_told_of_a_success_too() {
+    let (_service, proxy) = h2_shop("timeout: 10s", [only(0)]).await;
+    let (told, page) = hurried(&proxy, "5S").await;
+    assert_tells(&told, &["success", "deadline 5 s (the caller's own)"]);
+    assert_eq!(page["callersDeadline"], true, "{page}");
+}
+
+#[tokio::test]
+async fn a_longer_deadline_of_the_callers_decides_nothing() {
+    let (_service, proxy) = h2_shop("timeout: 300ms", [hang()]).await;
+    let (told, page) = hurried(&proxy, "9S").await;
+    assert_tells(&told, &["(by timeout)", "  cause: timeout: 300ms (", "a failure of the service"]);
+    assert_eq!(page["callersDeadline"], false, "{page}");
+}
+
+/// No fault of the service, wherever in the call the caller's time is over.
+#[tokio::test]
+async fn a_callers_own_deadline_may_end_a_connect_or_a_wait() {
+    let full = FullBacklog::bind().await;
+    let proxy = Mesh::new().service("shop", &[full.addr()], "connectTimeout: 5s").start().await;
+    let (told, _) = hurried(&proxy, "300m").await;
+    let callers = [
+        "deadline 300 ms (the caller's own)",
+        "within 300ms, as the caller asked (grpc-timeout)",
+        "  cause: grpc-timeout: 300 ms (caller)",
+    ];
+    assert_tells(&told, &callers);
+    assert_tells(&told, &["no vote about the service"]);
+
+    let (service, proxy) = h2_shop("bulkhead: {maxConcurrent: 1, maxWait: 5s}", [hang()]).await;
+    let client = proxy.h2().await;
+    let first = tokio::spawn(async move { client.call(grpc("/shop.Cart/Add", &[]), ONE_BYTE).await });
+    proxy.bulkhead(1, 0).await;
+    let (told, _) = hurried(&proxy, "300m").await;
+    assert_tells(&told, &callers);
+    first.abort();
+    drop(service);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use super::*;
 use crate::error::Sent;
 use crate::telemetry::story::BreakerSeen;
-use crate::wire::TraceParent;
+use crate::wire::{B3, B3Headers, TraceForm, TraceParent};
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -24,7 +24,7 @@ fn story() -> Story {
         status: 503,
         sent: Sent::Yes,
         verdict: Some(Judged::Failure),
-        breaker: Some(BreakerSeen { state: "closed", generation: 4, refused: false }),
+        breaker: Some(BreakerSeen { state: "closed", generation: 4, forced: false, refused: false }),
         decision: Some(RetryDecision::Retried),
         back_off: ms(12),
         budget_left: Some(3.5),
@@ -146,7 +146,7 @@ fn an_attempt_tells_what_was_decided_and_with_which_numbers() {
 #[test]
 fn a_call_that_a_breaker_refused_has_an_event_and_no_child() {
     let refused = Attempt {
-        breaker: Some(BreakerSeen { state: "open", generation: 5, refused: true }),
+        breaker: Some(BreakerSeen { state: "open", generation: 5, forced: false, refused: true }),
         fault: Some(Fault::BreakerOpen),
         ..Attempt::begin(ms(1))
     };
@@ -165,11 +165,19 @@ fn a_call_that_a_breaker_refused_has_an_event_and_no_child() {
 }
 
 #[test]
-fn an_attempt_that_could_not_connect_is_a_child_with_an_id_of_its_own() {
-    let failed = Attempt { fault: Some(Fault::ConnectFailed), span_id: 0, ..story().attempts[0] };
+fn b3_that_holds_a_decision_alone_is_no_parent() {
+    let b3 = B3 { headers: B3Headers::Single, short: false, debug: false, starts: true };
+    let trace = TraceParent { trace_id: 7, span_id: 1, flags: 1, form: TraceForm::B3(b3) };
+    let spans = spans(&Story { trace, ..story() });
+    assert!(spans[0].parent_span_id.is_empty(), "nobody has that span");
+}
+
+#[test]
+fn an_attempt_that_could_not_connect_is_a_child() {
+    let failed = Attempt { fault: Some(Fault::ConnectFailed), span_id: 23, ..story().attempts[0] };
     let spans = spans(&Story { attempts: vec![failed], ..story() });
     assert_eq!(value(&spans[1].attributes, "error.type").as_deref(), Some("connect_failed"));
-    assert_ne!(spans[1].span_id, [0; 8]);
+    assert_eq!(spans[1].span_id, 23u64.to_be_bytes(), "as explanations tell it");
 }
 
 #[test]
