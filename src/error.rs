@@ -80,6 +80,27 @@ pub enum Sent {
 /// INTERNAL, UNAVAILABLE and DATA_LOSS. The others are answers.
 pub const GRPC_FAILURES: u32 = 1 << 2 | 1 << 4 | 1 << 13 | 1 << 14 | 1 << 15;
 
+/// The names of the statuses of gRPC, by code (the specification's `statuscodes.md`).
+pub const GRPC_CODES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
 /// Number of faults; indexes of per-fault counters are below it.
 pub const FAULTS: usize = Fault::ALL.len();
 

@@ -3,11 +3,10 @@
 //! In: the configuration in force and the status. Out: JSON. Effective values of single policies are
 //! not here; `outrigger check` explains those with their origins.
 
-use std::time::SystemTime;
-
 use serde_json::{Value, json};
 
 use crate::config::Config;
+use crate::telemetry::explain::unix_seconds;
 
 use super::status::{Rejection, Status};
 
@@ -43,10 +42,4 @@ pub(super) fn show(config: &Config, status: &Status) -> Value {
 
 fn rejection(rejection: &Rejection) -> Value {
     json!({"at": unix_seconds(rejection.at), "problems": rejection.problems})
-}
-
-/// Unix time in seconds, to the millisecond, as in the access log.
-fn unix_seconds(time: SystemTime) -> f64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    since.as_millis() as f64 / 1e3
 }

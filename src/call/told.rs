@@ -104,15 +104,11 @@ impl<S> Call<'_, S> {
 
     /// A tunnel has carried bytes and ended so.
     pub(super) fn note_carried(&mut self, outcome: Outcome) {
-        let fault = match outcome {
-            Outcome::Fault(fault) => Some(fault),
-            Outcome::Success | Outcome::ServiceFailure | Outcome::GrpcFailure => None,
-        };
         let ended = self.record.trail.since(Instant::now());
         let sent = if self.record.request_bytes > 0 { Sent::Yes } else { Sent::No };
         self.record.trail.note(|attempt| {
             attempt.ended = ended;
-            attempt.fault = fault;
+            attempt.fault = outcome.fault();
             attempt.sent = sent;
         });
     }
@@ -122,7 +118,7 @@ impl<S> Call<'_, S> {
         let closed = State::Closed.name();
         let mut traits = Traits {
             outcome,
-            sampled: self.head.trace.flags & 1 == 1,
+            sampled: self.head.trace.is_sampled(),
             retried: false,
             breaker: false,
             slow: false,
@@ -160,7 +156,7 @@ impl<S: Side> Call<'_, S> {
             let story = self.story(outcome, ended);
             if fate.export.is_some() {
                 let stats = &self.plan.route().stats;
-                stats.exemplify(story.duration, story.trace.trace_id, SystemTime::now());
+                stats.exemplify(story.duration, story.trace.trace_id, story.started + story.duration);
             }
             self.local.stories.tell(story, fate, &self.local.stats);
         }
@@ -170,11 +166,10 @@ impl<S: Side> Call<'_, S> {
         let (asked, plan) = (self.side.asked(), self.plan);
         let duration = self.record.trail.since(ended);
         let elapsed = self.record.trail.since(Instant::now());
-        let message = match (outcome, self.failed) {
-            (Outcome::Fault(fault), Some(failed)) if failed.fault == fault => Some(message(self, &failed)),
-            (Outcome::Fault(fault), _) => Some(message(self, &Failed::local(fault))),
-            (Outcome::Success | Outcome::ServiceFailure | Outcome::GrpcFailure, _) => None,
-        };
+        let message = outcome.fault().map(|fault| {
+            let failed = self.failed.filter(|failed| failed.fault == fault);
+            message(self, &failed.unwrap_or(Failed::local(fault)))
+        });
         let rules = Rules {
             policy: Arc::clone(&plan.route().policy),
             files: Arc::clone(&plan.service.files),

@@ -98,7 +98,7 @@ fn list(stories: &[Value]) -> Option<String> {
             "{}  {service:<20}  {call:<32}  {:>3}  {reason:<21}  {:>5}  {}",
             time_of_day(SystemTime::UNIX_EPOCH.checked_add(started)?),
             story["status"].as_u64()?,
-            story["attempts"].as_array()?.len(),
+            story["attempts"].as_array()?.iter().filter(|attempt| !attempt["spanId"].is_null()).count(),
             word("traceId"),
         );
     }

@@ -5,47 +5,33 @@
 /// What every code in the YAML begins with.
 pub(super) const PREFIX: &str = "grpc-";
 
-/// The names, by code (the gRPC specification's `statuscodes.md`).
-const NAMES: [&str; 17] = [
-    "ok",
-    "cancelled",
-    "unknown",
-    "invalid-argument",
-    "deadline-exceeded",
-    "not-found",
-    "already-exists",
-    "permission-denied",
-    "resource-exhausted",
-    "failed-precondition",
-    "aborted",
-    "out-of-range",
-    "unimplemented",
-    "internal",
-    "unavailable",
-    "data-loss",
-    "unauthenticated",
-];
-
 /// What `5xx` means for gRPC.
 pub(super) use crate::error::GRPC_FAILURES as FAILURES;
+
+use crate::error::GRPC_CODES;
+
+/// `RESOURCE_EXHAUSTED` is `resource-exhausted`.
+fn spelled(name: &str) -> String {
+    name.to_ascii_lowercase().replace('_', "-")
+}
 
 /// The code that `text` names, prefix and all. `None` for OK and for what is no code.
 pub(super) fn parse(text: &str) -> Option<u32> {
     let word = text.strip_prefix(PREFIX)?;
-    let code = NAMES.iter().position(|name| *name == word).or_else(|| {
+    let code = GRPC_CODES.iter().position(|name| spelled(name) == word).or_else(|| {
         let plain = word.bytes().all(|byte| byte.is_ascii_digit()) && !word.starts_with('0');
-        word.parse().ok().filter(|code| plain && *code < NAMES.len())
+        word.parse().ok().filter(|code| plain && *code < GRPC_CODES.len())
     })?;
     u32::try_from(code).ok().filter(|code| *code > 0)
 }
 
 /// The codes of a bit mask as `failOn` spells them.
 pub(super) fn names(codes: u32) -> impl Iterator<Item = String> {
-    NAMES
+    GRPC_CODES
         .iter()
         .enumerate()
         .filter(move |(code, _)| codes & (1 << code) != 0)
-        .map(|(_, name)| format!("{PREFIX}{name}"))
+        .map(|(_, name)| format!("{PREFIX}{}", spelled(name)))
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! call, made of values of this thread alone: no lock and no shared count is touched to plan a
 //! call. Connections and counters are kept by the service's name and survive reloads.
 
+mod kept;
+
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -14,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::config::{Alpn, Origin, Policy, Protocol, Service};
+use crate::config::{Alpn, Origin, Policy, Protocol};
 use crate::error::Fault;
 use crate::route::{Authority, Choice, route_of};
 use crate::telemetry::story::Story;
@@ -25,6 +27,8 @@ use crate::upstream::http2::Http2Pool;
 use crate::upstream::{EndpointList, Pools, TlsClient};
 
 use crate::wire::{Told, TraceParent};
+
+use kept::{Kept, Ways};
 
 use super::{Mesh, ServiceReplay, ServiceState, Snapshot, UNKNOWN_MAX};
 
@@ -61,25 +65,6 @@ pub struct Local {
 struct View {
     snapshot: Arc<Snapshot>,
     services: Vec<OnceCell<Rc<LocalService>>>,
-}
-
-/// What outlives a reload on this worker.
-#[derive(Debug, Default)]
-struct Kept {
-    /// The connections, and the TLS that they were made with.
-    ways: RefCell<Ways>,
-    stats: Rc<ServiceStats>,
-    routes: RefCell<HashMap<Arc<str>, Rc<RouteStats>>>,
-    speaks_first: Rc<Cell<bool>>,
-}
-
-/// The ways to a service: connections, and how new ones are made.
-#[derive(Debug, Clone, Default)]
-struct Ways {
-    pools: Rc<Pools>,
-    http2: Rc<Http2Pool>,
-    tls: Option<Rc<TlsClient>>,
-    negotiated: Rc<Cell<Option<Alpn>>>,
 }
 
 /// A service as this worker uses it.
@@ -445,42 +430,6 @@ impl View {
     fn new(snapshot: Arc<Snapshot>) -> Self {
         let services = snapshot.config.services.iter().map(|_| OnceCell::new()).collect();
         Self { snapshot, services }
-    }
-}
-
-// === impl Kept ===
-
-impl Kept {
-    /// Makes TLS what the settings say, unless it is that already. Connections made the other way take no
-    /// call from then on; those that carry one end with it.
-    fn renew(&self, service: &Service) {
-        let mut ways = self.ways.borrow_mut();
-        let same = match (&ways.tls, &service.tls) {
-            (None, None) => true,
-            (Some(client), Some(settings)) => client.is_of(settings, service.protocol),
-            (None, Some(_)) | (Some(_), None) => false,
-        };
-        if !same {
-            let client = service.tls.as_ref().map(|tls| TlsClient::new(tls, service.protocol));
-            *ways = Ways { tls: client.map(Rc::new), ..Ways::default() };
-        }
-    }
-
-    fn routes(&self, service: &Service) -> Vec<LocalRoute> {
-        let mut kept = self.routes.borrow_mut();
-        let mut local = |name: &Arc<str>, policy: &Arc<Policy>, origin: Option<Origin>| LocalRoute {
-            name: Arc::clone(name),
-            policy: Arc::clone(policy),
-            stats: Rc::clone(kept.entry(Arc::clone(name)).or_default()),
-            origin,
-        };
-        let mut routes: Vec<_> = service
-            .routes
-            .iter()
-            .map(|route| local(&route.name, &route.policy, Some(route.origin)))
-            .collect();
-        routes.push(local(&Arc::from(""), &service.policy, None));
-        routes
     }
 }
 

@@ -86,7 +86,7 @@ impl Inner {
             all[0] = IoSlice::new(&self.waiting);
             let count = pieces.len().min(PIECES_MAX - 1);
             all[1..=count].copy_from_slice(&pieces[..count]);
-            let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &all[..=count]))?;
+            let written = ready!(self.stream.poll_write_pieces(cx, &all[..=count]))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -132,7 +132,7 @@ impl AsyncWrite for Gathered {
         let inner = &mut *self.0.borrow_mut();
         inner.check()?;
         ready!(inner.poll_flush(cx))?;
-        Pin::new(&mut inner.stream).poll_shutdown(cx)
+        inner.stream.poll_end(cx)
     }
 }
 

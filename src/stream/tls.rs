@@ -160,10 +160,6 @@ impl AsyncWrite for Tls {
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_flush(cx)
     }

@@ -36,7 +36,7 @@ pub fn explain(story: &Story, config: &Config) -> Value {
         "traceId": story.trace.trace_text(),
         "spanId": format!("{:016x}", story.span_id),
         "parentSpanId": story.trace.caller_span().map(|span| format!("{span:016x}")),
-        "sampled": story.trace.flags & 1 == 1,
+        "sampled": story.trace.is_sampled(),
         "export": story.export.map(|why| why.name()),
         "requestId": story.request_id,
         "startedUnix": unix_seconds(story.started),
@@ -105,7 +105,7 @@ fn millis(time: Duration) -> f64 {
 }
 
 /// Unix time in seconds, to the millisecond, as in the access log.
-fn unix_seconds(time: SystemTime) -> f64 {
+pub fn unix_seconds(time: SystemTime) -> f64 {
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as f64 / 1e3
 }
 

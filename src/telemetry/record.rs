@@ -86,6 +86,14 @@ impl Outcome {
         }
     }
 
+    /// The fault, where we answered or cut the answer.
+    pub const fn fault(self) -> Option<Fault> {
+        match self {
+            Self::Fault(fault) => Some(fault),
+            Self::Success | Self::ServiceFailure | Self::GrpcFailure => None,
+        }
+    }
+
     /// Label value of `outcome`: `success`, `failure`, `refused` or `cancelled`.
     pub const fn name(self) -> &'static str {
         match self {

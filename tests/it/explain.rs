@@ -8,7 +8,9 @@ mod retries;
 mod secrets;
 mod services;
 
+use std::ops::RangeInclusive;
 use std::process::Output;
+use std::time::Duration;
 
 use crate::support::{Outrigger, eventually, get, outrigger};
 
@@ -69,6 +71,29 @@ fn assert_tells(story: &str, texts: &[&str]) {
     for text in texts {
         assert!(story.contains(text), "want {text:?} in\n{story}");
     }
+}
+
+/// The time that the story gives after `before` is one of these.
+fn assert_time(story: &str, before: &str, expected: RangeInclusive<Duration>) {
+    let (_, after) = story.split_once(before).unwrap_or_else(|| panic!("want {before:?} in\n{story}"));
+    let mut words = after.split([' ', '.', ';', ',', '\n'].as_slice());
+    let (number, unit) = match (words.next(), words.next(), words.next()) {
+        // `14.99 s` was cut at its point.
+        (Some(whole), Some(part), Some(unit)) if part.bytes().all(|byte| byte.is_ascii_digit()) => {
+            (format!("{whole}.{part}"), unit)
+        }
+        (Some(number), Some(unit), _) => (number.to_owned(), unit),
+        (_, _, _) => panic!("want a time after {before:?} in\n{story}"),
+    };
+    let number: f64 = number.parse().unwrap_or_else(|_| panic!("want a time after {before:?} in\n{story}"));
+    let seconds = match unit {
+        "us" => number / 1e6,
+        "ms" => number / 1e3,
+        "s" => number,
+        _ => panic!("{unit:?} after {before:?} is no unit in\n{story}"),
+    };
+    let told = Duration::from_secs_f64(seconds);
+    assert!(expected.contains(&told), "want {expected:?} after {before:?} in\n{story}");
 }
 
 /// The story says that `cause` (`key: value`) decided, set by `layer` in the line with `text`.

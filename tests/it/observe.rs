@@ -178,13 +178,15 @@ async fn thousands_of_paths_and_hosts_are_no_series_and_no_memory() {
 #[tokio::test]
 async fn the_access_log_has_one_json_line_per_call() {
     let (_upstream, proxy) = shop_with("accessLog: stdout", "", [Reply::Ok("x")]).await;
-    proxy.get("/one").await;
-    proxy.call(post("/two", &[], "body")).await;
     let lines = || -> Vec<Value> {
         let log = proxy.log();
         let parsed = log.iter().filter_map(|line| serde_json::from_str(line).ok());
         parsed.filter(|line: &Value| line.to_string().contains("\"shop\"")).collect()
     };
+    proxy.get("/one").await;
+    // A line follows its reply, and the second call may be another worker's.
+    eventually("a line", async || lines().len() == 1).await;
+    proxy.call(post("/two", &[], "body")).await;
     eventually("two lines", async || lines().len() == 2).await;
     let lines = lines();
     for (line, path) in lines.iter().zip(["/one", "/two"]) {

@@ -32,6 +32,7 @@ struct Draft<'n> {
     access_log: AccessLog,
     drain: Drain,
     drain_timeout_place: Place,
+    explanations_place: Place,
     limits: Limits,
     outbound: Placed,
     unknown: Unknown,
@@ -66,6 +67,10 @@ impl Checker<'_> {
         let environment = &self.options.environment;
         let service = draft.service.unwrap_or_else(|| environment.service_name());
         let tracing = self.tracing(draft.tracing, &service);
+        if tracing.export.is_some() && draft.limits.explanations_bytes == 0 {
+            let want = "room for spans on their way to tracing.otlp: none is exported without";
+            self.warning(draft.explanations_place, "limits.explanations", "0B", want);
+        }
         Some(Config {
             service,
             workers: draft.workers.unwrap_or_else(|| environment.workers()),
@@ -105,6 +110,7 @@ impl Checker<'_> {
             *place = Place::NONE;
         }
         draft.drain_timeout_place = Place::NONE;
+        draft.explanations_place = Place::NONE;
         draft.drain.timeout_origin = Origin::BUILT_IN;
         draft.limits.connections_origin = Origin::BUILT_IN;
         draft.unknown_origin = Origin::BUILT_IN;
@@ -225,6 +231,7 @@ impl Draft<'_> {
             access_log: AccessLog::Off,
             drain: Drain { quiet: Duration::ZERO, timeout: Duration::ZERO, timeout_origin: Origin::BUILT_IN },
             drain_timeout_place: Place::NONE,
+            explanations_place: Place::NONE,
             limits: Limits {
                 connections: 1,
                 connections_origin: Origin::BUILT_IN,
@@ -269,6 +276,7 @@ impl Draft<'_> {
             }
             ("limits.explanations", Value::Size(bytes)) => {
                 self.limits.explanations_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+                self.explanations_place = leaf.place;
             }
             ("outbound.detectTimeout", Value::Time(time)) => self.detect_timeout = time,
             ("outbound.unknown", Value::Word(word)) => {

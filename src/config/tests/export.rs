@@ -49,6 +49,14 @@ fn every_key_of_the_block_is_read() {
 }
 
 #[test]
+fn an_export_without_room_for_what_waits_is_warned_of() {
+    let config = good("limits: {explanations: 0B}\ntracing: {otlp: 'http://c:4318'}");
+    let text = told(&config.warnings);
+    assert!(text.starts_with("mesh.yaml:1:10: limits.explanations: found 0B, want room for spans"), "{text}");
+    assert!(good("limits: {explanations: 0B}").warnings.is_empty());
+}
+
+#[test]
 fn secrets_are_printed_nowhere() {
     let config = good("tracing: {otlp: 'http://c:4318', headers: {authorization: s3cret}}");
     assert!(!format!("{config:?}").contains("s3cret"));

@@ -1,7 +1,7 @@
 //! Stories as spans: one CLIENT span for the call, a child for each attempt, an event for each decision.
 //!
 //! In: a [`Story`]. Out: spans of OTLP. No query, no header and no credential is in them, for none is in a
-//! story. Names are of few kinds: a path is an attribute and never a name.
+//! story. A path of HTTP is an attribute and never a name; the method of gRPC is one, as the conventions ask.
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
@@ -10,9 +10,9 @@ use opentelemetry_proto::tonic::trace::v1::span::{Event, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{Span, SpanFlags, Status};
 
-use crate::error::Fault;
+use crate::error::{Fault, GRPC_CODES};
+use crate::telemetry::RetryDecision;
 use crate::telemetry::story::{Attempt, Judged, Pick, Spoken, Story, Why};
-use crate::telemetry::{Outcome, RetryDecision};
 
 use super::attributes::Attributes;
 
@@ -20,27 +20,6 @@ use super::attributes::Attributes;
 /// conventions ask, so that a caller cannot make names of spans without end.
 const METHODS: [&str; 10] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"];
-
-/// The names of the statuses of gRPC, in their order.
-const GRPC_CODES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
 
 /// Spans that a story becomes.
 pub(super) fn count(story: &Story) -> usize {
@@ -65,7 +44,7 @@ fn call(story: &Story) -> Span {
     at.text("outrigger.route", &story.route);
     at.text("outrigger.outcome", story.outcome.name());
     at.text("outrigger.reason", story.outcome.reason());
-    at.count("outrigger.attempts", story.attempts.len() as u64);
+    at.count("outrigger.attempts", count(story) as u64 - 1);
     at.time("outrigger.queued_ms", story.queued);
     at.count("outrigger.reply_bytes", story.reply_bytes);
     if story.protocol == Spoken::Opaque {
@@ -81,7 +60,7 @@ fn call(story: &Story) -> Span {
     if let Some(why) = story.export.filter(|why| *why != Why::Sampled) {
         at.text("outrigger.kept", why.name());
     }
-    let error = error_type(story.fault(), story.status, story.grpc_status);
+    let error = error_type(story.outcome.fault(), story.status, story.grpc_status);
     let status = error.as_ref().map(|error| failed(story.message.as_deref().unwrap_or(error)));
     at.text("error.type", error.as_deref().unwrap_or_default());
     Span {
@@ -242,7 +221,7 @@ fn bare(story: &Story, from: Duration, to: Duration) -> Span {
     }
 }
 
-/// Of few kinds: paths and unknown methods are attributes.
+/// Paths and unknown methods of HTTP are attributes; gRPC names its method.
 fn name(story: &Story) -> Cow<'_, str> {
     match story.protocol {
         Spoken::Http1 | Spoken::Http2 => {
@@ -287,16 +266,6 @@ fn flags(story: &Story, remote: bool) -> u32 {
 fn nanos(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-}
-
-impl Story {
-    /// The fault of ours that ended it.
-    fn fault(&self) -> Option<Fault> {
-        match self.outcome {
-            Outcome::Fault(fault) => Some(fault),
-            Outcome::Success | Outcome::ServiceFailure | Outcome::GrpcFailure => None,
-        }
-    }
 }
 
 #[cfg(test)]

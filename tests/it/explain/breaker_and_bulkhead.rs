@@ -1,8 +1,10 @@
 //! Refusals of our own that protect a service: breaker, bulkhead, connections.
 
+use std::time::Duration;
+
 use crate::support::{Reply, get, held, shop, shop_with};
 
-use super::{assert_cause, assert_no_cause, assert_tells, newest, story, traced_get};
+use super::{assert_cause, assert_no_cause, assert_tells, assert_time, newest, story, traced_get};
 
 #[tokio::test]
 async fn breaker_open_names_the_triggers_that_are_on() {
@@ -110,11 +112,12 @@ async fn bulkhead_timeout_cites_max_wait() {
         &story,
         &[
             "503 bulkhead_timeout",
-            "it waited ",
-            " ms for a place in the bulkhead; no place of the bulkhead came free (bulkhead_timeout)",
-            "why: all places for calls to shop were taken, and none came free within ",
+            " for a place in the bulkhead; no place of the bulkhead came free (bulkhead_timeout)",
         ],
     );
+    let waited = || Duration::from_millis(200)..=Duration::from_secs(5);
+    assert_time(&story, "it waited ", waited());
+    assert_time(&story, "why: all places for calls to shop were taken, and none came free within ", waited());
     assert_cause(&proxy, &story, "bulkhead.maxWait: 200ms", "bulkhead:", "service");
     assert_cause(&proxy, &story, "bulkhead.maxConcurrent: 1", "bulkhead:", "service");
     upstream.release();

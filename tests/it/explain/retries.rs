@@ -1,8 +1,10 @@
 //! Why a call was tried again, or was not.
 
+use std::time::Duration;
+
 use crate::support::{Reply, post, request, shop};
 
-use super::{TRACED, assert_cause, assert_tells, story, traced_get};
+use super::{TRACED, assert_cause, assert_tells, assert_time, story, traced_get};
 
 const QUICK: &str = "retries: {maxRetries: 1, backoff: {base: 1ms, max: 2ms}}";
 
@@ -23,13 +25,15 @@ async fn a_retry_that_worked_is_told() {
             &first,
             "answered 503 after ",
             "Tried again after a back-off of ",
-            "the budget had 10.2 retries left and the deadline was 1",
+            "the budget had 10.2 retries left and the deadline was ",
             " s away.",
             "attempt 2, at ",
             "answered 200 after ",
             "why: shop answered after 1 retry.",
         ],
     );
+    // All of its 15 s but what the first attempt took.
+    assert_time(&story, "the deadline was ", Duration::from_secs(10)..=Duration::from_secs(15));
     assert!(!story.contains("cause:"), "{story}");
 }
 

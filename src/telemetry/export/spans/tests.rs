@@ -8,6 +8,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 
 use super::*;
 use crate::error::Sent;
+use crate::telemetry::Outcome;
 use crate::telemetry::story::BreakerSeen;
 use crate::wire::{B3, B3Headers, TraceForm, TraceParent};
 
