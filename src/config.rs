@@ -7,6 +7,7 @@
 //! Not deserialised by serde: that stops at the first mistake and forgets the places, and every
 //! effective value here cites the line that set it.
 
+pub mod capture;
 mod check;
 mod effective;
 mod environment;

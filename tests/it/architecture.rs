@@ -12,7 +12,7 @@ pub(crate) const ALLOWED: &[(&str, &str)] = &[
     ("lib", ""),
     ("main", "cli"),
     // --- wiring, and what hangs beside the road ---
-    ("cli", "app admin config error"),
+    ("cli", "app admin capture kube config error"),
     ("app", "worker accept serve mesh upstream telemetry config admin drain error"),
     ("admin", "mesh route policy upstream telemetry config error"),
     ("capture", "config error"),
