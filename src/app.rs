@@ -3,10 +3,14 @@
 //! In: a path to a configuration. Out: an exit code. The main thread is the control thread: signals,
 //! reloads, the admin API and name lookups run on it; calls never do.
 
+mod beside;
 mod certificates;
 mod export;
 mod listeners;
+mod names;
+mod ports;
 mod reload;
+mod signals;
 
 use std::fmt::Write;
 use std::hash::{DefaultHasher, Hasher};
@@ -17,9 +21,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, Interval, interval_at, sleep};
+use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use crate::admin::{self, Control, History, Status};
@@ -30,9 +33,14 @@ use crate::telemetry::{AccessLogSender, Outlet, Reports};
 use crate::upstream::discover::dns::Names;
 use crate::worker::{self, Order, Outputs};
 
+use beside::Companion;
 use export::Exporting;
 use listeners::Listeners;
 use reload::Reloading;
+use signals::{Event, Signals};
+
+pub use beside::Beside;
+pub use ports::Ports;
 
 /// How often a process that is ending looks whether it may.
 const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -44,17 +52,21 @@ const LOOKUPS_MAX: usize = 1024;
 #[derive(Debug, Clone)]
 struct Workers(Vec<mpsc::Sender<Order>>);
 
-/// What the control thread waits for.
-enum Event {
-    Changed,
-    DayPassed,
-    Terminate,
-    Interrupt,
-    DrainAsked,
+/// What a process is started with.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// The configuration.
+    pub path: &'a Path,
+    /// How it is read.
+    pub options: &'a Options,
+    /// A command that runs as long as we do, and we as long as it does.
+    pub beside: Option<Beside>,
 }
 
-/// Runs the proxy until it is told to stop. Exit code 0 after a clean drain.
-pub fn run(path: &Path, options: &Options) -> ExitCode {
+/// Runs the proxy until it is told to stop. Exit code 0 after a clean drain, or that of the command
+/// beside it.
+pub fn run(start: Start<'_>) -> ExitCode {
+    let (path, options) = (start.path, start.options);
     let descriptors = raise_descriptor_limit();
     // Before the first load, so that no change falls between the two.
     let watcher = Watcher::new(path);
@@ -81,7 +93,7 @@ pub fn run(path: &Path, options: &Options) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(control(path, options, Arc::new(config), watcher)) {
+    match runtime.block_on(control(start, Arc::new(config), watcher)) {
         Ok(code) => code,
         Err(error) => {
             error!("{error}");
@@ -112,14 +124,14 @@ fn warn_of_descriptors(connections: usize, descriptors: Option<u64>) {
 }
 
 /// Starts everything, then waits for what happens.
-async fn control(
-    path: &Path,
-    options: &Options,
-    config: Arc<Config>,
-    mut watcher: Watcher,
-) -> io::Result<ExitCode> {
-    let mut signals = Signals::new()?;
-    let mut listeners = Listeners::open(&config)?;
+async fn control(start: Start<'_>, config: Arc<Config>, mut watcher: Watcher) -> io::Result<ExitCode> {
+    let mut signals = Signals::new(start.beside.is_some())?;
+    let mut companion = match start.beside {
+        Some(beside) => Some(Companion::prepare(beside, &config).await?),
+        None => None,
+    };
+    let inside = companion.as_ref().and_then(Companion::inside);
+    let mut listeners = Listeners::open(&config, inside).await?;
     let status = Arc::new(Status::new(version(&config)));
     status.set_listeners(listeners.shown());
     let (resolver, lookups) = mpsc::channel(LOOKUPS_MAX);
@@ -154,19 +166,29 @@ async fn control(
         config.services.len(),
         config.workers
     );
+    if let Some(companion) = &mut companion {
+        companion.run(&config, &listeners.shown(), Box::new(|_| None)).await?;
+    }
     let read_version = version(&config);
+    let (path, options) = (start.path, start.options);
     let mut reloading = Reloading { path, options, mesh, workers, status, listeners, read_version };
-    let ending = loop {
-        match signals.next(&mut watcher, &mut drain_asked).await {
+    let (ending, command_code) = loop {
+        match signals.next(&mut watcher, &mut drain_asked, &mut companion).await {
             Event::Changed => reloading.reload().await,
             Event::DayPassed => certificates::warn(&reloading.mesh.snapshot().config),
-            Event::Terminate | Event::DrainAsked => break Ending::Drain,
-            Event::Interrupt => break Ending::Close,
+            Event::Terminate | Event::DrainAsked => break (Ending::Drain, None),
+            Event::Interrupt => break (Ending::Close, None),
+            Event::PassOn(number) => {
+                if let Some(companion) = &companion {
+                    companion.signal(number).await;
+                }
+            }
+            Event::CommandEnded(code) => break (Ending::Close, Some(code)),
         }
     };
-    let code = reloading.end(ending, &mut signals, &reports).await;
+    let own_code = reloading.end(ending, &mut signals, &reports).await;
     exporting.end().await;
-    Ok(code)
+    Ok(command_code.map_or(own_code, ExitCode::from))
 }
 
 /// Starts the workers; they serve nothing until they are told where to listen.
@@ -266,46 +288,5 @@ async fn activity(reports: &Reports) -> Activity {
         in_flight: reports.iter().map(|report| report.in_flight).sum(),
         open: reports.iter().map(|report| report.open).sum(),
         accepted: reports.iter().map(|report| report.accepted).sum(),
-    }
-}
-
-/// The signals that matter.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-    days: Interval,
-}
-
-// === impl Signals ===
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-            days: interval_at(Instant::now() + certificates::WARN_EVERY, certificates::WARN_EVERY),
-        })
-    }
-
-    /// What happens next.
-    async fn next(&mut self, watcher: &mut Watcher, drain_asked: &mut mpsc::Receiver<()>) -> Event {
-        tokio::select! { // Cancel-safe: signals and channels keep what was not taken; a change stays a change, a day too.
-            _ = self.terminate.recv() => Event::Terminate,
-            _ = self.interrupt.recv() => Event::Interrupt,
-            _ = self.hangup.recv() => Event::Changed,
-            () = watcher.changed() => Event::Changed,
-            _ = self.days.tick() => Event::DayPassed,
-            Some(()) = drain_asked.recv() => Event::DrainAsked,
-        }
-    }
-
-    /// A signal to end, of either kind.
-    async fn any(&mut self) {
-        tokio::select! { // Cancel-safe, as above.
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }

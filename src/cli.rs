@@ -7,6 +7,7 @@ mod ask;
 mod check;
 mod explain;
 mod force;
+mod inside;
 mod run;
 mod schema;
 mod top;
@@ -32,11 +33,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the proxy.
-    Run {
-        #[command(flatten)]
-        source: Source,
-    },
+    /// Run the proxy; with --capture, a command beside it whose calls come to it.
+    Run(run::Arguments),
     /// Tell every problem of a configuration, or the values in effect.
     Check {
         #[command(flatten)]
@@ -46,6 +44,9 @@ enum Command {
         #[arg(long, num_args = 0..=3, value_names = ["SERVICE", "METHOD", "PATH"])]
         effective: Option<Vec<String>>,
     },
+    /// Hold a command for a proxy outside; started by `run --capture`.
+    #[command(hide = true)]
+    Inside(inside::Arguments),
     /// Print the JSON Schema of the configuration.
     Schema,
     /// Hold a service's circuit breaker open or closed, or let it decide by itself again.
@@ -111,7 +112,8 @@ pub fn main() -> ExitCode {
 /// Does what these arguments say; the first is the name of the program.
 pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Arguments::parse_from(arguments).command {
-        Command::Run { source } => run::run(&source.config, &source.options()),
+        Command::Run(arguments) => run::run(arguments),
+        Command::Inside(arguments) => inside::inside(arguments),
         Command::Check { source, effective } => {
             check::check(&source.config, &source.options(), effective.as_deref())
         }
@@ -133,9 +135,17 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 impl Source {
     fn options(&self) -> Options {
-        let unknown_keys = match self.unknown_keys {
-            Unknown::Error => UnknownKeys::Error,
-            Unknown::Warn => UnknownKeys::Warn,
+        self.unknown_keys.options()
+    }
+}
+
+// === impl Unknown ===
+
+impl Unknown {
+    fn options(self) -> Options {
+        let unknown_keys = match self {
+            Self::Error => UnknownKeys::Error,
+            Self::Warn => UnknownKeys::Warn,
         };
         Options { unknown_keys, ..Options::default() }
     }

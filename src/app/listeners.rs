@@ -11,8 +11,11 @@ use tracing::{info, warn};
 
 use crate::accept::socket::{listen, listen_again, listen_alone};
 use crate::admin::Listener;
+use crate::capture::laptop::Inside;
 use crate::config::{Config, Service};
 use crate::serve::Door;
+
+use super::beside::outbound_inside;
 
 /// Sockets for one door: one per worker.
 type DoorSockets = (Door, Vec<TcpListener>);
@@ -21,6 +24,8 @@ type DoorSockets = (Door, Vec<TcpListener>);
 #[derive(Debug)]
 pub(super) struct Listeners {
     workers: usize,
+    /// Where the application is, if it has a network of its own: calls arrive there.
+    inside: Option<Inside>,
     shown: Vec<Listener>,
     /// Addresses of services, as written (port 0 stays 0), with the address that was bound.
     services: BTreeMap<(String, SocketAddr), SocketAddr>,
@@ -47,16 +52,21 @@ impl Listeners {
     ///
     /// # Errors
     /// When one can't be bound, with its key and address.
-    pub(super) fn open(config: &Config) -> io::Result<Self> {
+    pub(super) async fn open(config: &Config, inside: Option<Inside>) -> io::Result<Self> {
+        let outbound = match &inside {
+            Some(_) => outbound_inside(config),
+            None => config.outbound.listen.clone(),
+        };
         let mut listeners = Self {
             workers: config.workers,
+            inside,
             shown: Vec::new(),
             services: BTreeMap::new(),
             doors: Vec::new(),
             admin: Vec::new(),
         };
-        for address in &config.outbound.listen {
-            if let Some(sockets) = bind_where_it_exists("outbound.listen", *address, config.workers)? {
+        for address in outbound {
+            if let Some(sockets) = listeners.bind_where_it_exists("outbound.listen", address).await? {
                 listeners.show("outbound", &sockets)?;
                 listeners.doors.push((Door::Outbound, sockets));
             }
@@ -69,7 +79,7 @@ impl Listeners {
                 listeners.admin.push((socket, purpose == "health"));
             }
         }
-        let difference = listeners.difference(config)?;
+        let difference = listeners.difference(config).await?;
         listeners.take_over(difference);
         Ok(listeners)
     }
@@ -78,7 +88,7 @@ impl Listeners {
     ///
     /// # Errors
     /// When an address can't be bound; nothing has changed then.
-    pub(super) fn difference(&self, config: &Config) -> io::Result<Difference> {
+    pub(super) async fn difference(&self, config: &Config) -> io::Result<Difference> {
         let mut difference = Difference::default();
         let wanted = |service: &Service| {
             service.listen.iter().map(|address| (service.name.to_string(), *address)).collect::<Vec<_>>()
@@ -91,7 +101,10 @@ impl Listeners {
             let key = format!("services.{name}.listen");
             // An address may change hands: who listens there now is us.
             let is_ours = self.services.values().any(|bound| bound == address);
-            let sockets = if is_ours { listen_again } else { listen }(*address, self.workers);
+            let sockets = match is_ours {
+                true if self.inside.is_none() => listen_again(*address, self.workers),
+                true | false => self.bind(*address).await,
+            };
             let sockets = sockets.map_err(|error| explain(&key, *address, &error))?;
             let bound = sockets[0].local_addr()?;
             difference.keys.push(((name.clone(), *address), bound));
@@ -140,6 +153,39 @@ impl Listeners {
         self.shown.iter().map(|listener| listener.address).collect()
     }
 
+    /// One socket per worker, where the application is.
+    async fn bind(&self, address: SocketAddr) -> io::Result<Vec<TcpListener>> {
+        let Some(inside) = &self.inside else { return listen(address, self.workers) };
+        // One socket that all workers accept from: what is opened inside is passed out one by one.
+        let socket = inside.listen(address).await?;
+        let mut sockets = vec![socket];
+        for _ in 1..self.workers {
+            sockets.push(sockets[0].try_clone()?);
+        }
+        Ok(sockets)
+    }
+
+    /// The default names `[::1]` too, which a host without IPv6 does not have.
+    async fn bind_where_it_exists(
+        &self,
+        key: &str,
+        address: SocketAddr,
+    ) -> io::Result<Option<Vec<TcpListener>>> {
+        const EAFNOSUPPORT: i32 = 97;
+        match self.bind(address).await {
+            Ok(sockets) => Ok(Some(sockets)),
+            Err(error)
+                if address.is_ipv6()
+                    && (error.kind() == io::ErrorKind::AddrNotAvailable
+                        || error.raw_os_error() == Some(EAFNOSUPPORT)) =>
+            {
+                warn!("{key}: {address} is left out: this host has no IPv6");
+                Ok(None)
+            }
+            Err(error) => Err(explain(key, address, &error)),
+        }
+    }
+
     fn show(&mut self, purpose: &str, sockets: &[TcpListener]) -> io::Result<()> {
         self.shown.push(announce(purpose, sockets[0].local_addr()?));
         Ok(())
@@ -149,27 +195,6 @@ impl Listeners {
 fn announce(purpose: &str, address: SocketAddr) -> Listener {
     info!("listening on {address} for {purpose}");
     Listener { purpose: purpose.to_owned(), address }
-}
-
-/// The default names `[::1]` too, which a host without IPv6 does not have.
-fn bind_where_it_exists(
-    key: &str,
-    address: SocketAddr,
-    workers: usize,
-) -> io::Result<Option<Vec<TcpListener>>> {
-    const EAFNOSUPPORT: i32 = 97;
-    match listen(address, workers) {
-        Ok(sockets) => Ok(Some(sockets)),
-        Err(error)
-            if address.is_ipv6()
-                && (error.kind() == io::ErrorKind::AddrNotAvailable
-                    || error.raw_os_error() == Some(EAFNOSUPPORT)) =>
-        {
-            warn!("{key}: {address} is left out: this host has no IPv6");
-            Ok(None)
-        }
-        Err(error) => Err(explain(key, address, &error)),
-    }
 }
 
 fn explain(key: &str, address: SocketAddr, error: &io::Error) -> io::Error {

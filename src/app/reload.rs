@@ -47,7 +47,7 @@ impl Reloading<'_> {
             self.status.unchanged();
             return info!("the configuration is unchanged");
         }
-        let difference = match self.listeners.difference(&config) {
+        let difference = match self.listeners.difference(&config).await {
             Ok(difference) => difference,
             Err(error) => return self.reject(&[problem_of(self.path, &error)]),
         };

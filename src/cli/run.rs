@@ -1,22 +1,70 @@
-//! `outrigger run`: the proxy itself.
+//! `outrigger run`: the proxy itself, perhaps with a command beside it.
 //!
 //! In: a path and options. Out: the exit code of the process. Sets up the process's own log, on
 //! standard error so that an access log may have standard output.
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use rustix::process::{Resource, getrlimit};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::app;
-use crate::config::Options;
+use crate::app::{self, Beside, Ports, Start};
+use crate::capture::laptop::Program;
 
-/// Runs until told to stop.
-pub(super) fn run(path: &Path, options: &Options) -> ExitCode {
+use super::Unknown;
+
+/// The configuration of a working folder, for a command that is run there.
+const CONFIG: &str = "outrigger.yaml";
+
+/// What to run, and how.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The YAML file, or a directory of them. With --capture it may be left out: `outrigger.yaml` is
+    /// taken if there is one, else a configuration without services.
+    #[arg(required_unless_present = "capture")]
+    config: Option<PathBuf>,
+    /// What unknown keys are; `warn` helps while some proxies are older than the file.
+    #[arg(long, value_enum, default_value = "error")]
+    unknown_keys: Unknown,
+    /// Run a command beside the proxy whose calls come to it, without root and without a change: in a
+    /// network namespace of its own where that is allowed, else by HTTP_PROXY and its like.
+    #[arg(long, requires = "command")]
+    capture: bool,
+    /// Let 127.0.0.1:PORT lead to the command's server on PORT, or on INNER. May be given again.
+    #[arg(long, value_name = "PORT[:INNER]", requires = "capture")]
+    publish: Vec<Ports>,
+    /// Let 127.0.0.1:PORT of the command lead to PORT, or OUTER, of this machine. May be given again.
+    #[arg(long, value_name = "PORT[:OUTER]", requires = "capture")]
+    host_port: Vec<Ports>,
+    /// The command and its arguments, after `--`.
+    #[arg(last = true, requires = "capture")]
+    command: Vec<OsString>,
+}
+
+/// Runs until told to stop, or until the command has ended.
+pub(super) fn run(arguments: Arguments) -> ExitCode {
+    log(arguments.capture);
+    let mut options = arguments.unknown_keys.options();
+    // Only what was not there at the start may be absent: a file that vanishes is no wish for nothing.
+    options.may_be_absent = arguments.config.is_none() && !Path::new(CONFIG).exists();
+    let path = arguments.config.unwrap_or_else(|| CONFIG.into());
+    let beside = arguments.capture.then(|| Beside {
+        program: Program { words: arguments.command, descriptors: getrlimit(Resource::Nofile).current },
+        publish: arguments.publish,
+        host_ports: arguments.host_port,
+    });
+    app::run(Start { path: &path, options: &options, beside })
+}
+
+/// The process's own log. Beside a command it is quiet: the terminal is the command's.
+fn log(quiet: bool) {
+    let level = if quiet { LevelFilter::WARN } else { LevelFilter::INFO };
     let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
+        .with_default_directive(level.into())
         .with_env_var("OUTRIGGER_LOG")
         .from_env_lossy();
     tracing_subscriber::fmt()
@@ -25,5 +73,4 @@ pub(super) fn run(path: &Path, options: &Options) -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
-    app::run(path, options)
 }

@@ -4,6 +4,7 @@
 //! problem. Reads, never writes; hidden files are skipped, because a mounted ConfigMap keeps its old
 //! and new versions in them.
 
+use std::io::ErrorKind::NotFound;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -20,6 +21,8 @@ pub struct Options {
     pub unknown_keys: UnknownKeys,
     /// What is taken from outside the files.
     pub environment: Environment,
+    /// Whether there may be no such file or directory: the configuration is empty then.
+    pub may_be_absent: bool,
 }
 
 /// What an unknown key is.
@@ -44,6 +47,9 @@ pub(super) struct Source {
 ///
 /// Every problem there is, in the order of their places.
 pub fn load(path: &Path, options: &Options) -> Result<Config, Vec<Problem>> {
+    if options.may_be_absent && std::fs::metadata(path).is_err_and(|error| error.kind() == NotFound) {
+        return load_str("built-in", "{}", options);
+    }
     let sources = read(path).map_err(|problem| vec![problem])?;
     load_sources(&sources, options)
 }

@@ -13,7 +13,7 @@ pub(crate) const ALLOWED: &[(&str, &str)] = &[
     ("main", "cli"),
     // --- wiring, and what hangs beside the road ---
     ("cli", "app admin capture kube config error"),
-    ("app", "worker accept serve mesh upstream telemetry config admin drain error"),
+    ("app", "worker accept serve mesh upstream telemetry config admin capture drain error"),
     ("admin", "mesh route policy upstream telemetry config error"),
     ("capture", "config error"),
     ("kube", "config error"),

@@ -7,6 +7,7 @@
 //! Names are looked up side by side, so that a slow one holds up no other; what fails is logged when
 //! it begins and when it ends, and not each time.
 
+pub mod answer;
 mod hosts;
 mod lookup;
 

@@ -17,7 +17,8 @@ use hickory_resolver::config::{
 };
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{Name, Record, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
@@ -225,11 +226,36 @@ impl Lookup {
         }
     }
 
-    async fn ask(&self, name: &Name, record_type: RecordType) -> Family {
+    /// What the name servers have of one kind for one full name; else their word for why not.
+    pub(super) async fn records(&self, name: &Name, kind: RecordType) -> Result<Vec<Record>, ResponseCode> {
+        let mut full = name.clone();
+        full.set_fqdn(true);
+        match self.question(&full, kind).await {
+            Ok(lookup) if kind.is_ip_addr() => {
+                // Aliases are followed already: the addresses are the name's own for who asked.
+                let addresses = lookup.answers().iter().filter(|record| record.record_type() == kind);
+                let own = |record: &Record| Record::from_rdata(name.clone(), record.ttl, record.data.clone());
+                Ok(addresses.map(own).collect())
+            }
+            Ok(lookup) => Ok(lookup.answers().to_vec()),
+            Err(NetError::Dns(DnsError::NoRecordsFound(none))) if none.response_code == ResponseCode::NoError => {
+                Ok(Vec::new())
+            }
+            Err(NetError::Dns(DnsError::NoRecordsFound(none))) => Err(none.response_code),
+            Err(NetError::Dns(DnsError::ResponseCode(code))) => Err(code),
+            Err(_) => Err(ResponseCode::ServFail),
+        }
+    }
+
+    async fn question(&self, name: &Name, record_type: RecordType) -> Result<hickory_resolver::lookup::Lookup, NetError> {
         // The library's own bounds are per server and transport; this one is for the question.
         let longest = self.timing.per_try * (self.timing.tries + 1);
         let lookup = timeout(longest, self.resolver.lookup(name.clone(), record_type));
-        let lookup = lookup.await.unwrap_or(Err(NetError::Timeout)).map_err(|error| failure(&error))?;
+        lookup.await.unwrap_or(Err(NetError::Timeout))
+    }
+
+    async fn ask(&self, name: &Name, record_type: RecordType) -> Family {
+        let lookup = self.question(name, record_type).await.map_err(|error| failure(&error))?;
         let answers = lookup.answers();
         let ips: Vec<IpAddr> = answers.iter().filter_map(|record| record.data.ip_addr()).collect();
         // Of aliases too: the shortest-lived link decides.

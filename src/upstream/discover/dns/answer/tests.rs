@@ -1,0 +1,2 @@
+//! Questions in the wire format, and a name server that is scripted elsewhere.
+
