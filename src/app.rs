@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::SignalKind;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
@@ -44,6 +45,13 @@ pub use ports::Ports;
 
 /// How often a process that is ending looks whether it may.
 const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Longest wait for calls in flight after the command beside us has ended: they are of what it left
+/// behind. `drain.timeout` if that is less.
+const AFTER_COMMAND_MAX: Duration = Duration::from_secs(2);
+
+/// The number of SIGTERM.
+const TERMINATE: i32 = SignalKind::terminate().as_raw_value();
 
 /// Names that wait to be looked up. A full queue only delays: the next call asks again.
 const LOOKUPS_MAX: usize = 1024;
@@ -176,19 +184,24 @@ async fn control(start: Start<'_>, config: Arc<Config>, mut watcher: Watcher) ->
         match signals.next(&mut watcher, &mut drain_asked, &mut companion).await {
             Event::Changed => reloading.reload().await,
             Event::DayPassed => certificates::warn(&reloading.mesh.snapshot().config),
+            // Who asks for our end with a command beside us asks for its.
+            Event::DrainAsked if companion.is_some() => pass_on(&companion, TERMINATE).await,
             Event::Terminate | Event::DrainAsked => break (Ending::Drain, None),
             Event::Interrupt => break (Ending::Close, None),
-            Event::PassOn(number) => {
-                if let Some(companion) = &companion {
-                    companion.signal(number).await;
-                }
-            }
+            Event::PassOn(number) => pass_on(&companion, number).await,
             Event::CommandEnded(code) => break (Ending::Close, Some(code)),
         }
     };
-    let own_code = reloading.end(ending, &mut signals, &reports).await;
+    let most = command_code.map(|_| AFTER_COMMAND_MAX);
+    let own_code = reloading.end(ending, most, &mut signals, &reports).await;
     exporting.end().await;
     Ok(command_code.map_or(own_code, ExitCode::from))
+}
+
+async fn pass_on(companion: &Option<Companion>, number: i32) {
+    if let Some(companion) = companion {
+        companion.signal(number).await;
+    }
 }
 
 /// Starts the workers; they serve nothing until they are told where to listen.
@@ -251,9 +264,16 @@ impl Workers {
 
 impl Reloading<'_> {
     /// Waits until the process may end. A second signal ends it at once.
-    async fn end(&self, ending: Ending, signals: &mut Signals, reports: &Reports) -> ExitCode {
+    async fn end(
+        &self,
+        ending: Ending,
+        most: Option<Duration>,
+        signals: &mut Signals,
+        reports: &Reports,
+    ) -> ExitCode {
         self.status.set_draining();
-        let settings = self.mesh.snapshot().config.drain;
+        let mut settings = self.mesh.snapshot().config.drain;
+        settings.timeout = most.map_or(settings.timeout, |most| settings.timeout.min(most));
         info!(?ending, quiet = ?settings.quiet, timeout = ?settings.timeout, "ending");
         if ending == Ending::Close {
             self.workers.tell(|| Order::Close).await;

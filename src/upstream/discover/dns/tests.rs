@@ -13,12 +13,12 @@ use tokio::time::timeout;
 use super::hosts::Hosts;
 use super::*;
 
-const A: u16 = 1;
-const AAAA: u16 = 28;
+pub(super) const A: u16 = 1;
+pub(super) const AAAA: u16 = 28;
 
 /// What the server says to one question.
 #[derive(Clone)]
-enum Say {
+pub(super) enum Say {
     Addresses(u32, Vec<IpAddr>),
     Nothing,
     Code(u8),
@@ -33,14 +33,14 @@ struct Script {
     asked: Vec<(String, u16)>,
 }
 
-struct Server {
+pub(super) struct Server {
     address: SocketAddr,
     script: Arc<Mutex<Script>>,
     tasks: [JoinHandle<()>; 2],
 }
 
 impl Server {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let (socket, stream) = same_port().await;
         let address = socket.local_addr().unwrap();
         let script = Arc::new(Mutex::new(Script::default()));
@@ -50,34 +50,34 @@ impl Server {
     }
 
     /// From now on, `name` has these addresses of its family for so many seconds.
-    fn has(&self, name: &str, ttl: u32, ips: &[&str]) {
+    pub(super) fn has(&self, name: &str, ttl: u32, ips: &[&str]) {
         let ips: Vec<IpAddr> = ips.iter().map(|ip| ip.parse().unwrap()).collect();
         let family = if ips[0].is_ipv4() { A } else { AAAA };
         self.says(name, family, Say::Addresses(ttl, ips));
     }
 
     /// From now on; whatever was never said is NXDOMAIN.
-    fn says(&self, name: &str, family: u16, say: Say) {
+    pub(super) fn says(&self, name: &str, family: u16, say: Say) {
         let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
         script.answers.insert((name.to_owned(), family), say);
     }
 
-    fn asked(&self, name: &str) -> usize {
+    pub(super) fn asked(&self, name: &str) -> usize {
         let script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
         script.asked.iter().filter(|(asked, family)| asked == name && *family == A).count()
     }
 
     /// A resolver that asks this server and nobody else.
-    fn lookup(&self) -> Lookup {
+    pub(super) fn lookup(&self) -> Lookup {
         self.lookup_within(Duration::from_secs(2))
     }
 
     /// The same, soon tired of waiting.
-    fn hasty(&self) -> Lookup {
+    pub(super) fn hasty(&self) -> Lookup {
         self.lookup_within(Duration::from_millis(100))
     }
 
-    fn lookup_within(&self, per_try: Duration) -> Lookup {
+    pub(super) fn lookup_within(&self, per_try: Duration) -> Lookup {
         let timing = Timing { per_try, tries: 2, other_family: Duration::from_millis(50) };
         let mut lookup = Lookup::new(&[self.address], timing).unwrap();
         (lookup.search, lookup.ndots, lookup.hosts) = (Vec::new(), 1, Hosts::new("/nonexistent"));
