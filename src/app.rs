@@ -4,6 +4,7 @@
 //! reloads, the admin API and name lookups run on it; calls never do.
 
 mod beside;
+mod captured;
 mod certificates;
 mod export;
 mod listeners;
@@ -63,18 +64,20 @@ struct Workers(Vec<mpsc::Sender<Order>>);
 /// What a process is started with.
 #[derive(Debug)]
 pub struct Start<'a> {
-    /// The configuration.
+    /// The configuration: a file, or a directory of them.
     pub path: &'a Path,
     /// How it is read.
     pub options: &'a Options,
+    /// The application's connections are captured, and the process is not ready while they are not.
+    pub captured: bool,
     /// A command that runs as long as we do, and we as long as it does.
     pub beside: Option<Beside>,
 }
 
 /// Runs the proxy until it is told to stop. Exit code 0 after a clean drain, or that of the command
 /// beside it.
-pub fn run(start: Start<'_>) -> ExitCode {
-    let (path, options) = (start.path, start.options);
+pub fn run(start: &Start<'_>) -> ExitCode {
+    let Start { path, options, .. } = start;
     let descriptors = raise_descriptor_limit();
     // Before the first load, so that no change falls between the two.
     let watcher = Watcher::new(path);
@@ -132,10 +135,11 @@ fn warn_of_descriptors(connections: usize, descriptors: Option<u64>) {
 }
 
 /// Starts everything, then waits for what happens.
-async fn control(start: Start<'_>, config: Arc<Config>, mut watcher: Watcher) -> io::Result<ExitCode> {
-    let mut signals = Signals::new(start.beside.is_some())?;
-    let mut companion = match start.beside {
-        Some(beside) => Some(Companion::prepare(beside, &config).await?),
+async fn control(start: &Start<'_>, config: Arc<Config>, mut watcher: Watcher) -> io::Result<ExitCode> {
+    let Start { path, options, captured, beside } = start;
+    let mut signals = Signals::new(beside.is_some())?;
+    let mut companion = match beside {
+        Some(beside) => Some(Companion::prepare(beside.clone(), &config).await?),
         None => None,
     };
     let inside = companion.as_ref().and_then(Companion::inside);
@@ -167,6 +171,11 @@ async fn control(start: Start<'_>, config: Arc<Config>, mut watcher: Watcher) ->
     for (door, sockets) in listeners.take_doors() {
         workers.listen(&door, sockets).await;
     }
+    if *captured {
+        status.set_capture(Some(captured::MISSING));
+        captured::prove_spared().await?;
+        tokio::spawn(captured::watch(Arc::clone(&status)));
+    }
     status.set_ready();
     info!(
         "{} with {} services on {} workers is ready",
@@ -175,33 +184,22 @@ async fn control(start: Start<'_>, config: Arc<Config>, mut watcher: Watcher) ->
         config.workers
     );
     if let Some(companion) = &mut companion {
-        companion.run(&config, &listeners.shown(), Box::new(|_| None)).await?;
+        let named = Arc::clone(&mesh);
+        let claimed = Box::new(move |host: &str| named.virtual_address(host));
+        companion.run(&config, &listeners.shown(), claimed).await?;
     }
     let read_version = version(&config);
-    let (path, options) = (start.path, start.options);
     let mut reloading = Reloading { path, options, mesh, workers, status, listeners, read_version };
     let (ending, command_code) = loop {
-        match signals.next(&mut watcher, &mut drain_asked, &mut companion).await {
-            Event::Changed => reloading.reload().await,
-            Event::DayPassed => certificates::warn(&reloading.mesh.snapshot().config),
-            // Who asks for our end with a command beside us asks for its.
-            Event::DrainAsked if companion.is_some() => pass_on(&companion, TERMINATE).await,
-            Event::Terminate | Event::DrainAsked => break (Ending::Drain, None),
-            Event::Interrupt => break (Ending::Close, None),
-            Event::PassOn(number) => pass_on(&companion, number).await,
-            Event::CommandEnded(code) => break (Ending::Close, Some(code)),
+        let event = signals.next(&mut watcher, &mut drain_asked, &mut companion).await;
+        if let Some(end) = reloading.meet(event, &companion).await {
+            break end;
         }
     };
     let most = command_code.map(|_| AFTER_COMMAND_MAX);
     let own_code = reloading.end(ending, most, &mut signals, &reports).await;
     exporting.end().await;
     Ok(command_code.map_or(own_code, ExitCode::from))
-}
-
-async fn pass_on(companion: &Option<Companion>, number: i32) {
-    if let Some(companion) = companion {
-        companion.signal(number).await;
-    }
 }
 
 /// Starts the workers; they serve nothing until they are told where to listen.
@@ -263,6 +261,26 @@ impl Workers {
 // === impl Reloading ===
 
 impl Reloading<'_> {
+    /// Does what an event asks for, or tells how to end, and with which exit code of the command.
+    async fn meet(
+        &mut self,
+        event: Event,
+        companion: &Option<Companion>,
+    ) -> Option<(Ending, Option<u8>)> {
+        match (event, companion) {
+            (Event::Changed, _) => self.reload().await,
+            (Event::DayPassed, _) => certificates::warn(&self.mesh.snapshot().config),
+            (Event::PassOn(number), Some(companion)) => companion.signal(number).await,
+            (Event::PassOn(_), None) => {}
+            // Who asks for our end with a command beside us asks for its.
+            (Event::DrainAsked, Some(companion)) => companion.signal(TERMINATE).await,
+            (Event::DrainAsked, None) | (Event::Terminate, _) => return Some((Ending::Drain, None)),
+            (Event::Interrupt, _) => return Some((Ending::Close, None)),
+            (Event::CommandEnded(code), _) => return Some((Ending::Close, Some(code))),
+        }
+        None
+    }
+
     /// Waits until the process may end. A second signal ends it at once.
     async fn end(
         &self,

@@ -66,17 +66,21 @@ impl Listeners {
             admin: Vec::new(),
         };
         for address in outbound {
-            if let Some(sockets) = listeners.bind_where_it_exists("outbound.listen", address).await? {
+            let bound = listeners.bind(address).await;
+            if let Some(sockets) = where_it_exists("outbound.listen", address, || bound)? {
                 listeners.show("outbound", &sockets)?;
                 listeners.doors.push((Door::Outbound, sockets));
             }
         }
         for (purpose, addresses) in [("admin", &config.admin), ("health", &config.health)] {
             for address in addresses {
-                let socket = listen_alone(*address)
-                    .map_err(|error| explain(&format!("{purpose}.listen"), *address, &error))?;
-                listeners.show(purpose, std::slice::from_ref(&socket))?;
-                listeners.admin.push((socket, purpose == "health"));
+                let bound = where_it_exists(&format!("{purpose}.listen"), *address, || {
+                    listen_alone(*address).map(|socket| vec![socket])
+                })?;
+                for socket in bound.into_iter().flatten() {
+                    listeners.show(purpose, std::slice::from_ref(&socket))?;
+                    listeners.admin.push((socket, purpose == "health"));
+                }
             }
         }
         let difference = listeners.difference(config).await?;
@@ -165,27 +169,6 @@ impl Listeners {
         Ok(sockets)
     }
 
-    /// The default names `[::1]` too, which a host without IPv6 does not have.
-    async fn bind_where_it_exists(
-        &self,
-        key: &str,
-        address: SocketAddr,
-    ) -> io::Result<Option<Vec<TcpListener>>> {
-        const EAFNOSUPPORT: i32 = 97;
-        match self.bind(address).await {
-            Ok(sockets) => Ok(Some(sockets)),
-            Err(error)
-                if address.is_ipv6()
-                    && (error.kind() == io::ErrorKind::AddrNotAvailable
-                        || error.raw_os_error() == Some(EAFNOSUPPORT)) =>
-            {
-                warn!("{key}: {address} is left out: this host has no IPv6");
-                Ok(None)
-            }
-            Err(error) => Err(explain(key, address, &error)),
-        }
-    }
-
     fn show(&mut self, purpose: &str, sockets: &[TcpListener]) -> io::Result<()> {
         self.shown.push(announce(purpose, sockets[0].local_addr()?));
         Ok(())
@@ -195,6 +178,27 @@ impl Listeners {
 fn announce(purpose: &str, address: SocketAddr) -> Listener {
     info!("listening on {address} for {purpose}");
     Listener { purpose: purpose.to_owned(), address }
+}
+
+/// Binds, but for addresses of IPv6 on a host that has none: the default names `[::1]` too.
+fn where_it_exists(
+    key: &str,
+    address: SocketAddr,
+    bind: impl FnOnce() -> io::Result<Vec<TcpListener>>,
+) -> io::Result<Option<Vec<TcpListener>>> {
+    const EAFNOSUPPORT: i32 = 97;
+    match bind() {
+        Ok(sockets) => Ok(Some(sockets)),
+        Err(error)
+            if address.is_ipv6()
+                && (error.kind() == io::ErrorKind::AddrNotAvailable
+                    || error.raw_os_error() == Some(EAFNOSUPPORT)) =>
+        {
+            warn!("{key}: {address} is left out: this host has no IPv6");
+            Ok(None)
+        }
+        Err(error) => Err(explain(key, address, &error)),
+    }
 }
 
 fn explain(key: &str, address: SocketAddr, error: &io::Error) -> io::Error {

@@ -1,6 +1,6 @@
 //! `outrigger run`: the proxy itself, perhaps with a command beside it.
 //!
-//! In: a path and options. Out: the exit code of the process. Sets up the process's own log, on
+//! In: what to start with. Out: the exit code of the process. Sets up the process's own log, on
 //! standard error so that an access log may have standard output.
 
 use std::ffi::OsString;
@@ -30,6 +30,12 @@ pub(super) struct Arguments {
     /// What unknown keys are; `warn` helps while some proxies are older than the file.
     #[arg(long, value_enum, default_value = "error")]
     unknown_keys: Unknown,
+    /// The application's connections are captured (`outrigger capture apply`): not ready while they are not.
+    #[arg(long, conflicts_with = "capture")]
+    captured: bool,
+    /// Serve probes and scrapers on this port of every address, where the YAML has no `health`.
+    #[arg(long, value_name = "PORT")]
+    health_port: Option<u16>,
     /// Run a command beside the proxy whose calls come to it, without root and without a change: in a
     /// network namespace of its own where that is allowed, else by HTTP_PROXY and its like.
     #[arg(long, requires = "command")]
@@ -49,6 +55,7 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: Arguments) -> ExitCode {
     log(arguments.capture);
     let mut options = arguments.unknown_keys.options();
+    options.health_port = arguments.health_port;
     // Only what was not there at the start may be absent: a file that vanishes is no wish for nothing.
     options.may_be_absent = arguments.config.is_none() && !Path::new(CONFIG).exists();
     let path = arguments.config.unwrap_or_else(|| CONFIG.into());
@@ -57,7 +64,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         publish: arguments.publish,
         host_ports: arguments.host_port,
     });
-    app::run(Start { path: &path, options: &options, beside })
+    app::run(&Start { path: &path, options: &options, captured: arguments.captured, beside })
 }
 
 /// The process's own log. Beside a command it is quiet: the terminal is the command's.
