@@ -262,11 +262,7 @@ impl Workers {
 
 impl Reloading<'_> {
     /// Does what an event asks for, or tells how to end, and with which exit code of the command.
-    async fn meet(
-        &mut self,
-        event: Event,
-        companion: &Option<Companion>,
-    ) -> Option<(Ending, Option<u8>)> {
+    async fn meet(&mut self, event: Event, companion: &Option<Companion>) -> Option<(Ending, Option<u8>)> {
         match (event, companion) {
             (Event::Changed, _) => self.reload().await,
             (Event::DayPassed, _) => certificates::warn(&self.mesh.snapshot().config),

@@ -183,4 +183,26 @@ mod tests {
         assert_eq!(source.options().unknown_keys, UnknownKeys::Warn);
         assert_eq!(effective.unwrap(), ["cart", "GET", "/"]);
     }
+
+    #[test]
+    fn a_command_is_what_follows_two_dashes() {
+        let run = |words: &str| {
+            let words = ["outrigger", "run"].into_iter().chain(words.split(' '));
+            Arguments::try_parse_from(words).map_err(|error| error.to_string())
+        };
+        run("mesh.yaml").unwrap();
+        run("mesh.yaml --capture -- python3 app.py --capture").unwrap();
+        run("--capture --publish 8080 --publish 81:82 --host-port 5432 -- sh").unwrap();
+        for (words, said) in [
+            ("--unknown-keys warn", "<CONFIG>"),
+            ("mesh.yaml --capture", "<COMMAND>"),
+            ("mesh.yaml -- sh", "--capture"),
+            ("mesh.yaml --publish 8080", "--capture"),
+            ("mesh.yaml --captured --capture -- sh", "cannot be used with"),
+            ("--capture --host-port db:5432 -- sh", "as in 8080 or 8080:80"),
+        ] {
+            let problem = run(words).unwrap_err();
+            assert!(problem.contains(said), "{words}: {problem}");
+        }
+    }
 }

@@ -175,7 +175,8 @@ fn needed(ports: &[Ports], apart: bool) -> Vec<Ports> {
 fn proxy_address(shown: &[Listener]) -> io::Result<SocketAddr> {
     let outbound = || shown.iter().filter(|listener| listener.purpose == "outbound").map(|one| one.address);
     let address = outbound().find(SocketAddr::is_ipv4).or_else(|| outbound().next());
-    let address = address.ok_or_else(|| io::Error::other("outbound.listen has no address to lead calls to"))?;
+    let address =
+        address.ok_or_else(|| io::Error::other("outbound.listen has no address to lead calls to"))?;
     Ok(match (address.ip(), address.ip().is_unspecified()) {
         (IpAddr::V4(_), true) => (Ipv4Addr::LOCALHOST, address.port()).into(),
         (IpAddr::V6(_), true) => (Ipv6Addr::LOCALHOST, address.port()).into(),

@@ -66,7 +66,7 @@ impl Listeners {
             admin: Vec::new(),
         };
         for address in outbound {
-            let bound = listeners.bind(address).await;
+            let bound = listeners.bind(address, false).await;
             if let Some(sockets) = where_it_exists("outbound.listen", address, || bound)? {
                 listeners.show("outbound", &sockets)?;
                 listeners.doors.push((Door::Outbound, sockets));
@@ -105,11 +105,8 @@ impl Listeners {
             let key = format!("services.{name}.listen");
             // An address may change hands: who listens there now is us.
             let is_ours = self.services.values().any(|bound| bound == address);
-            let sockets = match is_ours {
-                true if self.inside.is_none() => listen_again(*address, self.workers),
-                true | false => self.bind(*address).await,
-            };
-            let sockets = sockets.map_err(|error| explain(&key, *address, &error))?;
+            let sockets =
+                self.bind(*address, is_ours).await.map_err(|error| explain(&key, *address, &error))?;
             let bound = sockets[0].local_addr()?;
             difference.keys.push(((name.clone(), *address), bound));
             difference.opened.push((Door::service(name), sockets));
@@ -157,11 +154,15 @@ impl Listeners {
         self.shown.iter().map(|listener| listener.address).collect()
     }
 
-    /// One socket per worker, where the application is.
-    async fn bind(&self, address: SocketAddr) -> io::Result<Vec<TcpListener>> {
-        let Some(inside) = &self.inside else { return listen(address, self.workers) };
+    /// One socket per worker, where the application is; `again` if we listen there already.
+    async fn bind(&self, address: SocketAddr, again: bool) -> io::Result<Vec<TcpListener>> {
+        let socket = match (&self.inside, again) {
+            (None, false) => return listen(address, self.workers),
+            (None, true) => return listen_again(address, self.workers),
+            (Some(inside), false) => inside.listen(address).await?,
+            (Some(inside), true) => inside.listen_again(address).await?,
+        };
         // One socket that all workers accept from: what is opened inside is passed out one by one.
-        let socket = inside.listen(address).await?;
         let mut sockets = vec![socket];
         for _ in 1..self.workers {
             sockets.push(sockets[0].try_clone()?);

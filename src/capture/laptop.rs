@@ -48,6 +48,9 @@ const ANSWER_WAIT: Duration = Duration::from_secs(10);
 /// Most bytes of what `unshare` or the helper says when it fails.
 const COMPLAINT_BYTES_MAX: u64 = 4 * 1024;
 
+const EPIPE: i32 = 32;
+const ECONNRESET: i32 = 104;
+
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct Program {
@@ -153,6 +156,14 @@ impl Inside {
         self.socket(&Ask::Listen(address)).await.map(TcpListener::from)
     }
 
+    /// The same on an address where we listen already: the sockets before are to be closed.
+    ///
+    /// # Errors
+    /// As [`Inside::listen`].
+    pub async fn listen_again(&self, address: SocketAddr) -> io::Result<TcpListener> {
+        self.socket(&Ask::ListenAgain(address)).await.map(TcpListener::from)
+    }
+
     /// A UDP socket on an address inside.
     ///
     /// # Errors
@@ -204,10 +215,11 @@ impl Inside {
 impl Asking {
     async fn ask(&mut self, ask: &Ask, descriptors: &[BorrowedFd<'_>]) -> io::Result<Option<OwnedFd>> {
         self.number += 1;
-        self.line.send(&format!("{} {}", self.number, ask.text()), descriptors).await?;
+        let text = format!("{} {}", self.number, ask.text());
+        self.line.send(&text, descriptors).await.map_err(unless_gone)?;
         loop {
-            let Some((text, mut received)) = self.line.receive().await? else {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the helper has ended"));
+            let Some((text, mut received)) = self.line.receive().await.map_err(unless_gone)? else {
+                return Err(gone());
             };
             if let Some((number, answer)) = ask::numbered(&text)
                 && number == self.number
@@ -216,6 +228,16 @@ impl Asking {
             }
         }
     }
+}
+
+/// A helper that has ended without reading shows as one of two errors.
+fn unless_gone(error: io::Error) -> io::Error {
+    let is_gone = matches!(error.raw_os_error(), Some(EPIPE | ECONNRESET));
+    if is_gone { gone() } else { error }
+}
+
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the helper has ended")
 }
 
 // === impl Running ===
@@ -277,8 +299,11 @@ mod tests {
         std::fs::write(folder.path().join("tool"), "").unwrap();
         let path = || [PathBuf::from("."), folder.path().to_owned()].into_iter();
         assert_eq!(find_in("tool", path()), None, "nobody may run it");
-        std::fs::set_permissions(folder.path().join("tool"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
-            .unwrap();
+        std::fs::set_permissions(
+            folder.path().join("tool"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
         assert_eq!(find_in("tool", path()), Some(folder.path().join("tool")));
         assert_eq!(find_in("Cargo.toml", [PathBuf::from(".")].into_iter()), None);
     }

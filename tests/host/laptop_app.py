@@ -1,6 +1,7 @@
 """An application that knows of no proxy: does its steps one after the other, and prints what came of each as JSON.
 
-  laptop_app.py '[["http", URL], ["banner", HOST, PORT], ["resolve", HOST, "4"], ["udp", HOST, PORT], ["echo", HOST, PORT],
+  laptop_app.py '[["http", URL], ["until", URL], ["banner", HOST, PORT], ["resolve", HOST, "4"], ["ask", SERVER, NAME],
+                  ["udp", HOST, PORT], ["echo", HOST, PORT],
                   ["serve", PORT], ["sleep"], ["term", CODE], ["exit", CODE]]'
 """
 
@@ -10,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import time
 import urllib.error
 import urllib.request
 
@@ -22,6 +24,18 @@ def http_(url):
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
+
+
+def until(url):
+    """The first answer, of tries for some seconds."""
+    end = time.monotonic() + WAIT
+    while True:
+        try:
+            return http_(url)
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
 
 
 def banner(host, port):
@@ -41,6 +55,16 @@ def echo(host, port):
 def resolve(host, family):
     found = socket.getaddrinfo(host, 80, {"4": socket.AF_INET, "6": socket.AF_INET6}[family], socket.SOCK_STREAM)
     return [entry[4][0] for entry in found]
+
+
+def ask(host, name):
+    """The address that a name server has for a name, asked by TCP."""
+    question = b"\0\7\1\0\0\1\0\0\0\0\0\0" + b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    question += b"\0\0\1\0\1"
+    with socket.create_connection((host, 53), WAIT) as client:
+        client.sendall(len(question).to_bytes(2, "big") + question)
+        answer = client.recv(int.from_bytes(client.recv(2), "big"))
+    return socket.inet_ntoa(answer[-4:])
 
 
 def udp(host, port):
@@ -88,7 +112,7 @@ def interrupts():
     return len(count)
 
 
-STEPS = {"http": http_, "banner": banner, "echo": echo, "resolve": resolve, "udp": udp, "serve": serve, "sleep": sleep,
+STEPS = {"http": http_, "until": until, "banner": banner, "echo": echo, "resolve": resolve, "ask": ask, "udp": udp, "serve": serve, "sleep": sleep,
          "term": term, "interrupts": interrupts, "exit": sys.exit, "variable": os.environ.get,
          "file": lambda name: open(name).read()}
 

@@ -28,6 +28,8 @@ pub(super) enum Ask {
     Prepare { outbound: u16 },
     /// A listening TCP socket.
     Listen(SocketAddr),
+    /// The same where one of ours listens already.
+    ListenAgain(SocketAddr),
     /// A UDP socket.
     Bind(SocketAddr),
     /// A TCP socket that is not connected yet.
@@ -62,6 +64,7 @@ impl Ask {
         match self {
             Self::Prepare { outbound } => format!("prepare {outbound}"),
             Self::Listen(address) => format!("listen {address}"),
+            Self::ListenAgain(address) => format!("listen-again {address}"),
             Self::Bind(address) => format!("bind {address}"),
             Self::Socket { v6 } => format!("socket {v6}"),
             Self::Run => "run ".to_owned(),
@@ -74,6 +77,7 @@ impl Ask {
         match word {
             "prepare" => rest.parse().ok().map(|outbound| Self::Prepare { outbound }),
             "listen" => rest.parse().ok().map(Self::Listen),
+            "listen-again" => rest.parse().ok().map(Self::ListenAgain),
             "bind" => rest.parse().ok().map(Self::Bind),
             "socket" => rest.parse().ok().map(|v6| Self::Socket { v6 }),
             "run" => Some(Self::Run),
@@ -195,6 +199,7 @@ mod tests {
         for ask in [
             Ask::Prepare { outbound: 15001 },
             Ask::Listen(address),
+            Ask::ListenAgain(address),
             Ask::Bind(address),
             Ask::Socket { v6: true },
             Ask::Run,
@@ -205,10 +210,15 @@ mod tests {
         for wrong in ["", "run", "prepare", "prepare x", "prepare 70000", "listen 1", "dance now"] {
             assert_eq!(Ask::parse(wrong), None, "{wrong}");
         }
-        for answer in [Answer::Done, Answer::Failed(98, "in use".to_owned()), Answer::Failed(0, String::new())] {
+        for answer in
+            [Answer::Done, Answer::Failed(98, "in use".to_owned()), Answer::Failed(0, String::new())]
+        {
             assert_eq!(Answer::parse(&answer.text()), answer);
         }
-        assert_eq!(Answer::parse("failed x y"), Answer::Failed(0, "the helper said \"failed x y\"".to_owned()));
+        assert_eq!(
+            Answer::parse("failed x y"),
+            Answer::Failed(0, "the helper said \"failed x y\"".to_owned())
+        );
         assert_eq!(numbered("7 run "), Some((7, "run ")));
         assert_eq!(numbered("run"), None);
     }

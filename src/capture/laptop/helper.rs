@@ -13,7 +13,8 @@ use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{
-    Pid, Resource, Rlimit, Signal, getppid, getrlimit, kill_process, set_parent_process_death_signal, setrlimit,
+    Pid, Resource, Rlimit, Signal, getppid, getrlimit, kill_process, set_parent_process_death_signal,
+    setrlimit,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::signal::unix::{self, SignalKind};
@@ -130,7 +131,12 @@ impl Helper {
     fn answer(&mut self, ask: Ask, descriptors: Vec<OwnedFd>) -> io::Result<Option<OwnedFd>> {
         match ask {
             Ask::Prepare { outbound } => self.prepare(outbound).map(|()| None),
-            Ask::Listen(address) => listener(address).map(|socket| Some(socket.into())),
+            Ask::Listen(address) => {
+                // Without SO_REUSEPORT first: with it, two of ours would silently share the connections.
+                drop(listener(address, false)?);
+                listener(address, true).map(|socket| Some(socket.into()))
+            }
+            Ask::ListenAgain(address) => listener(address, true).map(|socket| Some(socket.into())),
             Ask::Bind(address) => {
                 let socket = UdpSocket::bind(address)?;
                 socket.set_nonblocking(true)?;
@@ -148,7 +154,8 @@ impl Helper {
 
     fn prepare(&self, outbound: u16) -> io::Result<()> {
         let Some(nft) = &self.nft else { return Err(io::Error::other("this is no namespace of our own")) };
-        lo::prepare().map_err(|error| io::Error::new(error.kind(), format!("lo can't be set up: {error}")))?;
+        lo::prepare()
+            .map_err(|error| io::Error::new(error.kind(), format!("lo can't be set up: {error}")))?;
         rules::load(nft, outbound)?;
         for socket in NAME_SERVICES {
             // Best effort: most hosts have neither.
@@ -244,11 +251,10 @@ fn survive_signals() -> io::Result<()> {
     ends.into_iter().try_for_each(|kind| unix::signal(kind).map(drop))
 }
 
-fn listener(address: SocketAddr) -> io::Result<Socket> {
+fn listener(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    // A reload may give an address to another service before it is taken from the one.
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(reuse_port)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -276,9 +282,10 @@ mod tests {
 
     #[test]
     fn listeners_do_not_block_and_are_of_one_family() {
-        let socket = listener("127.0.0.1:0".parse().unwrap()).unwrap();
+        let socket = listener("127.0.0.1:0".parse().unwrap(), true).unwrap();
+        let address = socket.local_addr().unwrap().as_socket().unwrap();
         assert_eq!(socket.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
-        let taken = std::net::TcpListener::bind("[::1]:0").and_then(|taken| taken.local_addr().map(|at| (taken, at)));
-        assert!(taken.is_err() || listener(taken.unwrap().1).is_err());
+        assert_eq!(listener(address, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        listener(address, true).unwrap();
     }
 }

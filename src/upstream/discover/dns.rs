@@ -91,7 +91,7 @@ impl Names {
 
     fn finish(&mut self, done: Done) {
         let now = Instant::now();
-        let Source::Dns { name, .. } = done.set.source() else { return };
+        let Source::Dns { name, port } = done.set.source() else { return };
         match done.result {
             Ok(answer) => {
                 done.set.answer(&answer.addresses, answer.ttl, now);
@@ -104,7 +104,9 @@ impl Names {
                 if self.failing.len() >= FAILING_MAX {
                     self.failing.clear();
                 }
-                if self.failing.insert(name.clone()) {
+                // A host that nothing is dialled at (port 0) need not exist, and most often does not: what it
+                // may stand for is compared with what applications dial.
+                if *port > 0 && self.failing.insert(name.clone()) {
                     let known = done.set.peek().map_or(0, |list| list.endpoints.len());
                     tracing::warn!(%name, %failure, addresses_kept = known, "the name does not resolve");
                 }

@@ -238,7 +238,9 @@ impl Lookup {
                 Ok(addresses.map(own).collect())
             }
             Ok(lookup) => Ok(lookup.answers().to_vec()),
-            Err(NetError::Dns(DnsError::NoRecordsFound(none))) if none.response_code == ResponseCode::NoError => {
+            Err(NetError::Dns(DnsError::NoRecordsFound(none)))
+                if none.response_code == ResponseCode::NoError =>
+            {
                 Ok(Vec::new())
             }
             Err(NetError::Dns(DnsError::NoRecordsFound(none))) => Err(none.response_code),
@@ -247,7 +249,11 @@ impl Lookup {
         }
     }
 
-    async fn question(&self, name: &Name, record_type: RecordType) -> Result<hickory_resolver::lookup::Lookup, NetError> {
+    async fn question(
+        &self,
+        name: &Name,
+        record_type: RecordType,
+    ) -> Result<hickory_resolver::lookup::Lookup, NetError> {
         // The library's own bounds are per server and transport; this one is for the question.
         let longest = self.timing.per_try * (self.timing.tries + 1);
         let lookup = timeout(longest, self.resolver.lookup(name.clone(), record_type));
