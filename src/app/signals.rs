@@ -9,7 +9,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, interval_at};
 
-use crate::capture::laptop::is_from_terminal;
+use crate::capture::laptop::signals::{is_from_terminal, is_ignored};
 use crate::config::Watcher;
 
 use super::beside::Companion;
@@ -35,11 +35,11 @@ pub(super) enum Event {
 
 /// The signals that matter.
 pub(super) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
+    terminate: Option<Signal>,
+    interrupt: Option<Signal>,
+    hangup: Option<Signal>,
     /// Those that would end us, and mean nothing to us; caught if a command is beside us.
-    others: Option<[Signal; 3]>,
+    others: [Option<Signal>; 3],
     days: Interval,
 }
 
@@ -47,18 +47,21 @@ pub(super) struct Signals {
 
 impl Signals {
     pub(super) fn new(has_command: bool) -> io::Result<Self> {
-        let others = || {
-            io::Result::Ok([
-                signal(SignalKind::quit())?,
-                signal(SignalKind::user_defined1())?,
-                signal(SignalKind::user_defined2())?,
-            ])
+        // What is ignored stays so for the command, which it would not if we caught it.
+        let caught = |kind: SignalKind| match has_command && is_ignored(kind.as_raw_value()) {
+            true => Ok(None),
+            false => signal(kind).map(Some),
         };
+        let other = |kind| if has_command { caught(kind) } else { Ok(None) };
         Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-            others: if has_command { Some(others()?) } else { None },
+            terminate: caught(SignalKind::terminate())?,
+            interrupt: caught(SignalKind::interrupt())?,
+            hangup: caught(SignalKind::hangup())?,
+            others: [
+                other(SignalKind::quit())?,
+                other(SignalKind::user_defined1())?,
+                other(SignalKind::user_defined2())?,
+            ],
             days: interval_at(Instant::now() + certificates::WARN_EVERY, certificates::WARN_EVERY),
         })
     }
@@ -73,9 +76,9 @@ impl Signals {
         let has_command = command.is_some();
         loop {
             let number = tokio::select! { // Cancel-safe: signals and channels keep what was not taken; a change stays a change, a day too, an end too.
-                _ = self.terminate.recv() => SignalKind::terminate(),
-                _ = self.interrupt.recv() => SignalKind::interrupt(),
-                _ = self.hangup.recv() => SignalKind::hangup(),
+                () = came(&mut self.terminate) => SignalKind::terminate(),
+                () = came(&mut self.interrupt) => SignalKind::interrupt(),
+                () = came(&mut self.hangup) => SignalKind::hangup(),
                 kind = other(&mut self.others) => kind,
                 () = watcher.changed() => return Event::Changed,
                 _ = self.days.tick() => return Event::DayPassed,
@@ -99,18 +102,27 @@ impl Signals {
     /// A signal to end, of either kind.
     pub(super) async fn any(&mut self) {
         tokio::select! { // Cancel-safe, as above.
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            () = came(&mut self.terminate) => {}
+            () = came(&mut self.interrupt) => {}
         }
     }
 }
 
-async fn other(signals: &mut Option<[Signal; 3]>) -> SignalKind {
-    let Some([quit, first, second]) = signals else { return std::future::pending().await };
+async fn other([quit, first, second]: &mut [Option<Signal>; 3]) -> SignalKind {
     tokio::select! { // Cancel-safe, as above.
-        _ = quit.recv() => SignalKind::quit(),
-        _ = first.recv() => SignalKind::user_defined1(),
-        _ = second.recv() => SignalKind::user_defined2(),
+        () = came(quit) => SignalKind::quit(),
+        () = came(first) => SignalKind::user_defined1(),
+        () = came(second) => SignalKind::user_defined2(),
+    }
+}
+
+/// Waits for a signal; for ever, if it is not caught.
+async fn came(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
     }
 }
 

@@ -18,10 +18,10 @@ pub mod helper;
 mod lo;
 mod refused;
 mod rules;
+pub mod signals;
 pub mod variables;
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -32,7 +32,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::process::getpgrp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -111,15 +110,12 @@ impl Inside {
         let complaints = running.child.stderr.take();
         match inside.ask(&Ask::Prepare { outbound }, &[]).await {
             Ok(_) => Ok((inside, running)),
-            // The helper has never come to be: `unshare` was not allowed to.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                let _ = running.child.wait();
-                Err(refused::why(&complaints.map_or_else(String::new, read_complaints)))
-            }
             Err(error) => {
-                drop(inside);
-                let _ = running.child.wait();
-                Err(error.to_string())
+                let never_came = error.kind() == io::ErrorKind::UnexpectedEof;
+                // It holds nothing yet, and must not stay whatever it waits for.
+                let _ = running.child.kill().and_then(|()| running.child.wait());
+                let said = complaints.map_or_else(String::new, read_complaints);
+                Err(if never_came { refused::why(&said) } else { error.to_string() })
             }
         }
     }
@@ -254,13 +250,6 @@ impl Running {
             self.children.recv().await;
         }
     }
-}
-
-/// Whether the terminal sends what we got to the command as well: both are in its foreground. A
-/// signal of the keyboard must not arrive twice.
-pub fn is_from_terminal() -> bool {
-    let Ok(terminal) = File::open("/dev/tty") else { return false };
-    rustix::termios::tcgetpgrp(terminal).is_ok_and(|foreground| foreground == getpgrp())
 }
 
 /// A program of `PATH`, or of the folders for administrators: `nft` is often there alone, and an

@@ -86,7 +86,7 @@ class Laptop:
             self.ip("netns", "add", self.name)
             self.ip("-n", self.name, "link", "set", "lo", "up")
             for address in ADDRESSES:
-                self.ip("-n", self.name, "address", "add", address, "dev", "lo")
+                self.ip("-n", self.name, "address", "add", address, "dev", "lo", *(["nodad"] if ":" in address else []))
             self.peers = self.launch([PYTHON, HERE / "laptop_peers.py", self.folder], user=None)
             if not eventually((self.folder / "ready").exists, 15):
                 raise RuntimeError("the services did not start")
@@ -267,6 +267,10 @@ def signals(laptop, report):
     process.stdout.readline()
     process.send_signal(signal.SIGHUP)
     report.same("signals: SIGHUP too, and 128 and its number back", 129, process.wait(20))
+
+    process = laptop.app(["file", "/proc/self/status"], before=["nohup"])
+    ignored = laptop.ended(process)[0][0].split("SigIgn:\t")[1].split()[0]
+    report.same("signals: one that was ignored is ignored by the command too", 1, int(ignored, 16) & 1)
 
     process = laptop.app(["term", 9], ["sleep"])
     process.stdout.readline(), process.stdout.readline()

@@ -11,6 +11,7 @@ mod harness;
 mod harness_h2;
 
 mod architecture;
+mod beside;
 mod breaker;
 mod bridges;
 mod bridges_back;

@@ -21,6 +21,7 @@ use tokio::signal::unix::{self, SignalKind};
 use tokio::time::timeout;
 
 use super::ask::{self, Answer, Ask, Line};
+use super::signals::is_ignored;
 use super::{Program, lo, rules};
 
 /// Time between the request to end and the order to, for a command whose proxy has gone.
@@ -237,7 +238,7 @@ fn code(status: ExitStatus) -> u8 {
 }
 
 /// The terminal, or a user who means the whole group, sends signals to us as well. The command decides
-/// what they mean; it starts with all of them as they were by default.
+/// what they mean: it starts with them as they were for us, by default or ignored.
 fn survive_signals() -> io::Result<()> {
     let ends = [
         SignalKind::interrupt(),
@@ -248,7 +249,8 @@ fn survive_signals() -> io::Result<()> {
         SignalKind::user_defined2(),
     ];
     // Once caught they stay caught, whoever listens.
-    ends.into_iter().try_for_each(|kind| unix::signal(kind).map(drop))
+    let mut ours = ends.into_iter().filter(|kind| !is_ignored(kind.as_raw_value()));
+    ours.try_for_each(|kind| unix::signal(kind).map(drop))
 }
 
 fn listener(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {

@@ -31,12 +31,12 @@ const HEADER_BYTES: usize = 16;
 pub(super) fn prepare() -> io::Result<()> {
     send(RTM_NEWLINK, &up())?;
     for ip in ADDRESSES {
-        let done = send(RTM_NEWADDR, &address(ip)).and_then(|()| send(RTM_NEWROUTE, &default_route(ip)));
-        match done {
-            // Whatever is wrong with IPv6: nothing of it can be captured, and nothing of it gets out.
-            Err(_) if ip.is_ipv6() => {}
-            done => done?,
+        match send(RTM_NEWADDR, &address(ip)) {
+            // A host without IPv6, or one that has it switched off, refuses the address.
+            Err(_) if ip.is_ipv6() => continue,
+            added => added?,
         }
+        send(RTM_NEWROUTE, &default_route(ip))?;
     }
     Ok(())
 }
@@ -50,11 +50,13 @@ fn up() -> Vec<u8> {
     body
 }
 
-/// `struct ifaddrmsg`, `IFA_LOCAL` and `IFA_ADDRESS`: the address alone, without a network.
+/// `struct ifaddrmsg`, `IFA_LOCAL` and `IFA_ADDRESS`: the address alone, without a network. With the flag
+/// `IFA_F_NODAD`: else an address of IPv6 can't be used until the kernel has looked for others that
+/// have it, which it does in its own time, on this interface too.
 fn address(ip: IpAddr) -> Vec<u8> {
     let bytes = octets(ip);
     let bits = u8::try_from(bytes.len() * 8).unwrap_or(u8::MAX);
-    let mut body = vec![family(ip), bits, 0, 0];
+    let mut body = vec![family(ip), bits, 0x02, 0];
     body.extend(LO.to_ne_bytes());
     attribute(&mut body, 2, &bytes);
     attribute(&mut body, 1, &bytes);
