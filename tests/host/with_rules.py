@@ -341,6 +341,10 @@ def programs(pod, report):
     said = pod.apply("--backend", "iptables", prefix=bare, code=1)
     report.holds("no iptables: its package", "iptables-restore is not installed: install the package iptables" in said, said)
     pod.proxy()
+    must("ip", "netns", "exec", pod.net, pod.ground.binary, "capture", "apply")
+    said = pod.check(prefix=bare)
+    report.holds("neither is installed: check asks the canary, and says that it is all", "nft is not installed; only the canary" in said and said.count("captured, the proxy") == 2, said)
+    pod.capture("remove")
     for name in ("iptables-restore", "iptables-save", "ip6tables-restore", "ip6tables-save"):
         shutil.copy(pathlib.Path(shutil.which(name)).resolve(), folder / name)
     only_iptables = hidden(f"{folder}:/usr/bin:/bin")
