@@ -242,6 +242,7 @@ def open_connections(pod, report):
 def proofs(pod, report):
     said = pod.apply()
     report.same("nobody listens: it accepts its own connections", 3, said.count("proven"))
+    report.holds("and says what that means until a proxy does", "until one does, captured connections are refused" in said, said)
     report.same("no proxy, so captured connections are refused", ["ConnectionRefusedError"] * 2,
                 [pod.asked(SERVICE[version], 80) for version in (4, 6)])
     said = pod.check(code=1)
