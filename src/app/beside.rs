@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::admin::Listener;
 use crate::capture::laptop::variables::{replaced, variables};
-use crate::capture::laptop::{Inside, Program, Running};
+use crate::capture::laptop::{CommandLine, Inside, Running};
 use crate::config::Config;
 use crate::upstream::discover::dns::answer::{Answers, Claimed};
 
@@ -24,7 +24,7 @@ const OUTBOUND_PORT: u16 = 15001;
 #[derive(Debug, Clone)]
 pub struct Beside {
     /// The command.
-    pub program: Program,
+    pub command: CommandLine,
     /// Ports outside that lead to servers of the command.
     pub publish: Vec<Ports>,
     /// Ports inside that lead to servers of the user's machine.
@@ -49,7 +49,7 @@ impl Companion {
     /// # Errors
     /// When a port is taken.
     pub(super) async fn prepare(wanted: Beside, config: &Config) -> io::Result<Self> {
-        let tried = Inside::namespace(&wanted.program, outbound_port(config)).await;
+        let tried = Inside::namespace(&wanted.command, outbound_port(config)).await;
         let (namespace, running) = match tried {
             Ok((inside, running)) => (Ok(inside.clone()), Some((inside, running))),
             Err(why) => (Err(why), None),
@@ -92,7 +92,7 @@ impl Companion {
                 }
                 let proxy = proxy_address(shown)?;
                 let set = variables(proxy, |name| std::env::var(name).ok());
-                self.running = Some(Inside::beside(&self.wanted.program, set)?);
+                self.running = Some(Inside::beside(&self.wanted.command, set)?);
                 Side::Outside
             }
         };
@@ -125,7 +125,7 @@ impl Companion {
 
     /// Which of the two ways it is, why, and what it can't catch.
     fn say(&self) {
-        let name = self.wanted.program.words.first().map(Path::new).map(Path::display);
+        let name = self.wanted.command.words.first().map(Path::new).map(Path::display);
         let name = name.map(|name| name.to_string()).unwrap_or_default();
         let text = match &self.namespace {
             Ok(_) => format!(

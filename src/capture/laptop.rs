@@ -26,7 +26,6 @@ use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +34,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
+
+use super::program::find;
 
 use ask::{Answer, Ask, Line};
 
@@ -52,7 +53,7 @@ const ECONNRESET: i32 = 104;
 
 /// What to run.
 #[derive(Debug, Clone)]
-pub struct Program {
+pub struct CommandLine {
     /// The command and its arguments.
     pub words: Vec<OsString>,
     /// Most open files it has by default, as the user's shell says; ours may be raised.
@@ -80,9 +81,9 @@ pub struct Running {
     children: Signal,
 }
 
-// === impl Program ===
+// === impl CommandLine ===
 
-impl Program {
+impl CommandLine {
     /// The end of the helper's command line.
     fn arguments(&self) -> Vec<OsString> {
         let descriptors = self.descriptors.map(|most| format!("--descriptors={most}").into());
@@ -93,18 +94,18 @@ impl Program {
 // === impl Inside ===
 
 impl Inside {
-    /// Starts a helper for a program in a network namespace of its own, whose TCP connections and
+    /// Starts a helper for a command in a network namespace of its own, whose TCP connections and
     /// questions for names are redirected to `outbound` and [`DNS_PORT`] of the loopback address there.
     ///
     /// # Errors
     /// Why that can't be done here, for people.
-    pub async fn namespace(program: &Program, outbound: u16) -> Result<(Self, Running), String> {
+    pub async fn namespace(command: &CommandLine, outbound: u16) -> Result<(Self, Running), String> {
         let unshare = find("unshare").ok_or("there is no `unshare` (package util-linux)")?;
         let nft = find("nft").ok_or("there is no `nft` (package nftables)")?;
         let helper = std::env::current_exe().map_err(|error| format!("own program: {error}"))?;
         let mut start = Command::new(unshare);
         start.args(["--user", "--map-current-user", "--keep-caps", "--net", "--mount", "--"]);
-        start.arg(helper).args(["inside", "--nft"]).arg(nft).args(program.arguments());
+        start.arg(helper).args(["inside", "--nft"]).arg(nft).args(command.arguments());
         start.stderr(Stdio::piped());
         let (inside, mut running) = Self::start(start).map_err(|error| format!("`unshare`: {error}"))?;
         let complaints = running.child.stderr.take();
@@ -120,13 +121,13 @@ impl Inside {
         }
     }
 
-    /// Starts a helper for a program in the network that we are in, with these variables.
+    /// Starts a helper for a command in the network that we are in, with these variables.
     ///
     /// # Errors
     /// When no process can be started.
-    pub fn beside(program: &Program, variables: Vec<(String, String)>) -> io::Result<(Self, Running)> {
+    pub fn beside(command: &CommandLine, variables: Vec<(String, String)>) -> io::Result<(Self, Running)> {
         let mut start = Command::new(std::env::current_exe()?);
-        start.arg("inside").args(program.arguments()).envs(variables).stderr(Stdio::null());
+        start.arg("inside").args(command.arguments()).envs(variables).stderr(Stdio::null());
         Self::start(start)
     }
 
@@ -252,48 +253,9 @@ impl Running {
     }
 }
 
-/// A program of `PATH`, or of the folders for administrators: `nft` is often there alone, and an
-/// ordinary user's `PATH` does not name them.
-fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    find_in(program, std::env::split_paths(&path))
-}
-
-fn find_in(program: &str, path: impl Iterator<Item = PathBuf>) -> Option<PathBuf> {
-    let administration = ["/usr/local/sbin", "/usr/sbin", "/sbin"].into_iter().map(PathBuf::from);
-    // A relative folder would lead to a program of whoever made the working folder.
-    let folders = path.filter(|folder| folder.is_absolute()).chain(administration);
-    folders.map(|folder| folder.join(program)).find(|file| is_program(file))
-}
-
-fn is_program(file: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    file.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
-}
-
 fn read_complaints(from: impl Read) -> String {
     let mut text = Vec::new();
     // What could be read is all that can be told.
     let _ = from.take(COMPLAINT_BYTES_MAX).read_to_end(&mut text);
     String::from_utf8_lossy(&text).trim().to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn programs_are_found_in_absolute_folders_only() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("tool"), "").unwrap();
-        let path = || [PathBuf::from("."), folder.path().to_owned()].into_iter();
-        assert_eq!(find_in("tool", path()), None, "nobody may run it");
-        std::fs::set_permissions(
-            folder.path().join("tool"),
-            std::os::unix::fs::PermissionsExt::from_mode(0o755),
-        )
-        .unwrap();
-        assert_eq!(find_in("tool", path()), Some(folder.path().join("tool")));
-        assert_eq!(find_in("Cargo.toml", [PathBuf::from(".")].into_iter()), None);
-    }
 }

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::capture::laptop::{Program, helper};
+use crate::capture::laptop::{CommandLine, helper};
 
 /// What the two have to know.
 #[derive(Debug, clap::Args)]
@@ -28,9 +28,9 @@ pub(super) struct Arguments {
 /// Holds the command, or becomes it.
 pub(super) fn inside(arguments: Arguments) -> ExitCode {
     let Arguments { nft, child_of, descriptors, command } = arguments;
-    let program = Program { words: command, descriptors };
+    let command = CommandLine { words: command, descriptors };
     match child_of {
-        Some(parent) => helper::become_command(&program, parent, nft.is_some()),
-        None => helper::serve(program, nft),
+        Some(parent) => helper::become_command(&command, parent, nft.is_some()),
+        None => helper::serve(command, nft),
     }
 }

@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::app::{self, Beside, Ports, Start};
-use crate::capture::laptop::Program;
+use crate::capture::laptop::CommandLine;
 
 use super::Unknown;
 
@@ -60,7 +60,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
     options.may_be_absent = arguments.config.is_none() && !Path::new(CONFIG).exists();
     let path = arguments.config.unwrap_or_else(|| CONFIG.into());
     let beside = arguments.capture.then(|| Beside {
-        program: Program { words: arguments.command, descriptors: getrlimit(Resource::Nofile).current },
+        command: CommandLine { words: arguments.command, descriptors: getrlimit(Resource::Nofile).current },
         publish: arguments.publish,
         host_ports: arguments.host_port,
     });

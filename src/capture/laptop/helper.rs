@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use super::ask::{self, Answer, Ask, Line};
 use super::signals::is_ignored;
-use super::{Program, lo, rules};
+use super::{CommandLine, lo, rules};
 
 /// Time between the request to end and the order to, for a command whose proxy has gone.
 const END_WAIT: Duration = Duration::from_secs(5);
@@ -39,7 +39,7 @@ const NAME_SERVICES: [&str; 2] = ["/run/systemd/resolve/io.systemd.Resolve", "/r
 
 /// What the helper holds.
 struct Helper {
-    program: Program,
+    command: CommandLine,
     /// The program that loads rules, in a namespace of our own; else none are loaded.
     nft: Option<PathBuf>,
     running: Option<Held>,
@@ -54,9 +54,9 @@ struct Held {
 }
 
 /// Serves the proxy that started us until the command has ended; its exit code is ours.
-pub fn serve(program: Program, nft: Option<PathBuf>) -> ExitCode {
+pub fn serve(command: CommandLine, nft: Option<PathBuf>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let helper = Helper { program, nft, running: None };
+    let helper = Helper { command, nft, running: None };
     match runtime.and_then(|runtime| runtime.block_on(helper.serve())) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -68,9 +68,9 @@ pub fn serve(program: Program, nft: Option<PathBuf>) -> ExitCode {
 
 /// Becomes the command: a child of `parent` that ends with it, without privileges that are `inside`
 /// its namespace alone. Returns only when that fails.
-pub fn become_command(program: &Program, parent: u32, inside: bool) -> ExitCode {
-    let Some((file, arguments)) = program.words.split_first() else { return ExitCode::from(NOT_FOUND) };
-    if let Some(most) = program.descriptors {
+pub fn become_command(command: &CommandLine, parent: u32, inside: bool) -> ExitCode {
+    let Some((file, arguments)) = command.words.split_first() else { return ExitCode::from(NOT_FOUND) };
+    if let Some(most) = command.descriptors {
         let limit = getrlimit(Resource::Nofile);
         // The proxy has raised its own; a program that uses `select` must not find more than it can.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(most), ..limit });
@@ -178,7 +178,7 @@ impl Helper {
         if let Some(nft) = &self.nft {
             start.arg("--nft").arg(nft);
         }
-        start.args(self.program.arguments());
+        start.args(self.command.arguments());
         // Before there is one to end.
         let children = unix::signal(SignalKind::child())?;
         let child = start.stdin(Stdio::from(stdin)).stderr(Stdio::from(stderr.try_clone()?)).spawn()?;
