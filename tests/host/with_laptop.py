@@ -44,7 +44,7 @@ services:
 
 
 def needs():
-    missing = [need for need in (PYTHON, "ip", "nft", "unshare", "setpriv", "curl") if not shutil.which(need)]
+    missing = [need for need in (PYTHON, "ip", "nft", "unshare", "setpriv", "curl", "pgrep") if not shutil.which(need)]
     return f"not found: {', '.join(missing)}" if missing else None
 
 
@@ -359,6 +359,6 @@ if __name__ == "__main__":
     import types
 
     from report import Report
-    done = Report()
+    done = Report("laptop")
     checks(types.SimpleNamespace(binary=os.environ["OUTRIGGER_BIN"]), done)
     raise SystemExit(done.end(0))
