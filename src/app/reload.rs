@@ -132,7 +132,9 @@ fn warn_of_restarts(before: &Config, config: &Config) {
         ("the export of tracing", before.tracing.export != config.tracing.export),
     ];
     if before.capture != config.capture {
-        warn!("capture has changed: the rules of the kernel stay as they are until `outrigger capture apply` runs again");
+        warn!(
+            "capture has changed: the rules of the kernel stay as they are until `outrigger capture apply` runs again"
+        );
     }
     for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
         warn!("{key} has changed, which needs a restart; the old value stays");

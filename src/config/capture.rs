@@ -145,10 +145,13 @@ impl FromStr for Network {
             None => bits,
             Some(prefix) => {
                 let number = plain_number(prefix).and_then(|number| u8::try_from(number).ok());
-                number.filter(|number| *number <= bits).ok_or_else(|| format!("a prefix from /0 to /{bits}"))?
+                number
+                    .filter(|number| *number <= bits)
+                    .ok_or_else(|| format!("a prefix from /0 to /{bits}"))?
             }
         };
-        if let Some(inner) = Some(address.to_canonical()).filter(|inner| inner.is_ipv4() != address.is_ipv4()) {
+        if let Some(inner) = Some(address.to_canonical()).filter(|inner| inner.is_ipv4() != address.is_ipv4())
+        {
             return Err(format!("the IPv4 address itself: {inner}"));
         }
         let first = first_address(address, prefix);
@@ -222,15 +225,16 @@ mod tests {
         );
         assert_eq!(show("10.0.0.0/33").unwrap_err(), "a prefix from /0 to /32");
         assert_eq!(show("::ffff:10.0.0.1").unwrap_err(), "the IPv4 address itself: 10.0.0.1");
-        for wrong in ["", "10.9/16", "10.0.0.0/", "10.0.0.0/08", "10.0.0.0/+8", "cart", "[::1]", "::1%lo", "/8"] {
+        for wrong in
+            ["", "10.9/16", "10.0.0.0/", "10.0.0.0/08", "10.0.0.0/+8", "cart", "[::1]", "::1%lo", "/8"]
+        {
             assert!(show(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn a_network_covers_what_lies_in_it() {
-        let covers =
-            |a: &str, b: &str| a.parse::<Network>().unwrap().covers(b.parse::<Network>().unwrap());
+        let covers = |a: &str, b: &str| a.parse::<Network>().unwrap().covers(b.parse::<Network>().unwrap());
         assert!(covers("10.0.0.0/8", "10.9.0.0/16"));
         assert!(covers("0.0.0.0/0", "10.9.0.0/16"));
         assert!(covers("10.9.0.0/16", "10.9.0.0/16"));

@@ -100,7 +100,9 @@ fn form(scope: Scope, key: &Key) -> Value {
             {"type": "integer", "minimum": 1, "maximum": u16::MAX},
             {"type": "string", "pattern": "^[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?$"},
         ]}}),
-        Kind::Networks => json!({"type": "array", "items": {"type": "string", "pattern": "^[0-9a-fA-F.:]+(/[0-9]+)?$"}}),
+        Kind::Networks => {
+            json!({"type": "array", "items": {"type": "string", "pattern": "^[0-9a-fA-F.:]+(/[0-9]+)?$"}})
+        }
         Kind::Users => {
             json!({"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": USER_MAX}})
         }

@@ -17,7 +17,9 @@ use super::{Checker, Leaf, found, tracing};
 use crate::config::keys::{Kind, Scope};
 use crate::config::raw::{self, Node, Place};
 use crate::config::units::show_duration;
-use crate::config::{AccessLog, Capture, Config, Drain, Layer, Limits, Origin, Outbound, Policy, Service, Unknown};
+use crate::config::{
+    AccessLog, Capture, Config, Drain, Layer, Limits, Origin, Outbound, Policy, Service, Unknown,
+};
 
 /// Longest name of the application, in bytes: it is a resource attribute of every span.
 const NAME_BYTES_MAX: usize = 255;
