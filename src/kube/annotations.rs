@@ -12,7 +12,10 @@ use super::values::Form;
 /// What our annotations begin with.
 pub(super) const PREFIX: &str = "outrigger.dev/";
 
-const MEMORY_LIMIT: &str = "outrigger.dev/memory-limit";
+/// Named in messages about it and the request.
+pub(super) const MEMORY_LIMIT: &str = "outrigger.dev/memory-limit";
+
+pub(super) const MEMORY_REQUEST: &str = "outrigger.dev/memory-request";
 
 /// Most characters of somebody's value that a message repeats.
 const FOUND_CHARS_MAX: usize = 60;
@@ -75,7 +78,7 @@ pub const ANNOTATIONS: &[Annotation] = &[
         set: |settings, words| settings.resources.cpu_request = words.concat(),
     },
     Annotation {
-        name: "outrigger.dev/memory-request",
+        name: MEMORY_REQUEST,
         about: "Memory that the scheduler keeps free for the sidecar",
         form: Form::Quantity,
         set: |settings, words| settings.resources.memory_request = words.concat(),

@@ -11,7 +11,7 @@ fn a_bare_pod_gets_two_containers_a_volume_and_two_annotations() {
         ["outrigger-capture", "outrigger"]
     );
     assert_eq!(init[0]["args"], json!(["capture", "apply", "/etc/outrigger", "--user=1337"]));
-    assert_eq!(init[1]["args"], json!(["run", "/etc/outrigger", "--captured", "--health-port=15020"]));
+    assert_eq!(init[1]["args"], json!(["run", "/etc/outrigger", "--health-port=15020", "--captured"]));
     assert_eq!(
         after["spec"]["volumes"],
         json!([{"name": "outrigger-config", "configMap": {"name": "outrigger"}}])
@@ -48,7 +48,7 @@ fn lists_that_are_null_are_as_good_as_absent() {
 
 #[test]
 fn an_image_with_root_forbidden_for_the_pod_still_gets_its_rules() {
-    let capture = sidecar::capture(&Settings::default());
+    let capture = sidecar::capture(&Parts::of(&Settings::default(), 30));
     assert_eq!(
         capture["securityContext"]["runAsNonRoot"], false,
         "the pod's own setting would refuse user 0"
@@ -172,7 +172,7 @@ fn notices_tell_what_the_owner_should_know() {
 
 #[test]
 fn a_pod_that_passes_restricted_still_does_without_capture() {
-    for one in [sidecar::proxy(&uncaptured(), GRACE_SECONDS)] {
+    for one in [sidecar::proxy(&Parts::of(&uncaptured(), 30))] {
         let context = &one["securityContext"];
         assert_eq!(context["runAsNonRoot"], true);
         assert_ne!(context["runAsUser"], 0);
