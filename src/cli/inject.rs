@@ -35,6 +35,11 @@ pub(super) fn inject(files: &[PathBuf], namespace: Option<&str>, settings: &Sett
     finish(sources(files).and_then(|sources| kube::inject(&sources, namespace, settings)))
 }
 
+/// Prints the policy for the API server.
+pub(super) fn policy(settings: &Settings) -> ExitCode {
+    give_out(&kube::policy(settings))
+}
+
 /// Prints the files without the sidecar.
 pub(super) fn uninject(files: &[PathBuf]) -> ExitCode {
     finish(sources(files).and_then(|sources| kube::uninject(&sources)))
