@@ -101,7 +101,7 @@ enum Command {
         #[arg(long, conflicts_with_all = ["files", "namespace"])]
         policy: bool,
         #[command(flatten)]
-        sidecar: sidecar::Flags,
+        sidecar: Box<sidecar::Flags>,
     },
     /// Take the sidecar out of the pods of manifests again.
     #[command(after_help = inject::UNINJECT_EXAMPLE)]
