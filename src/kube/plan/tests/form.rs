@@ -11,7 +11,7 @@ fn a_bare_pod_gets_two_containers_a_volume_and_two_annotations() {
         ["outrigger-capture", "outrigger"]
     );
     assert_eq!(init[0]["args"], json!(["capture", "apply", "/etc/outrigger", "--user=1337"]));
-    assert_eq!(init[1]["args"], json!(["run", "/etc/outrigger", "--captured", "--health-port=15020"]));
+    assert_eq!(init[1]["args"], json!(["run", "/etc/outrigger", "--health-port=15020", "--captured"]));
     assert_eq!(
         after["spec"]["volumes"],
         json!([{"name": "outrigger-config", "configMap": {"name": "outrigger"}}])
@@ -48,7 +48,7 @@ fn lists_that_are_null_are_as_good_as_absent() {
 
 #[test]
 fn an_image_with_root_forbidden_for_the_pod_still_gets_its_rules() {
-    let capture = sidecar::capture(&Settings::default());
+    let capture = sidecar::capture(&Parts::of(&Settings::default(), 30));
     assert_eq!(
         capture["securityContext"]["runAsNonRoot"], false,
         "the pod's own setting would refuse user 0"
@@ -172,25 +172,45 @@ fn notices_tell_what_the_owner_should_know() {
 
 #[test]
 fn a_pod_that_passes_restricted_still_does_without_capture() {
-    for one in [sidecar::proxy(&uncaptured(), GRACE_SECONDS)] {
-        let context = &one["securityContext"];
-        assert_eq!(context["runAsNonRoot"], true);
-        assert_ne!(context["runAsUser"], 0);
-        assert_eq!(context["allowPrivilegeEscalation"], false);
-        assert_eq!(context["capabilities"], json!({"drop": ["ALL"]}));
-        assert_eq!(context["seccompProfile"], json!({"type": "RuntimeDefault"}));
-        assert!(context.get("privileged").is_none() && context.get("procMount").is_none());
-        assert!(one["ports"].as_array().unwrap().iter().all(|port| port.get("hostPort").is_none()));
+    let own = json!({
+        "runAsUser": 1000, "runAsNonRoot": true, "allowPrivilegeEscalation": false,
+        "capabilities": {"drop": ["ALL"]}, "seccompProfile": {"type": "RuntimeDefault"},
+    });
+    let pod = with_spec(json!({"containers": [{"name": "app", "securityContext": own}]}));
+    assert_eq!(against_restricted(&pod), [""; 0]);
+    let shop = namespace("shop", skip::ENFORCE_LABEL, "restricted");
+    plan(&pod, Some(&shop), &uncaptured()).unwrap();
+    assert_eq!(against_restricted(&injected(&pod, &uncaptured())), [""; 0]);
+    let captured = against_restricted(&injected(&pod, &Settings::default()));
+    assert_eq!(captured, ["outrigger-capture: user", "outrigger-capture: capabilities"]);
+}
+
+/// What the level `restricted` of Pod Security has against a pod, of all that a pod here may say.
+fn against_restricted(pod: &Value) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut against = |whose: &str, what: &str, good: bool| {
+        wrong.extend((!good).then(|| format!("{whose}: {what}")));
+    };
+    for container in containers(pod["spec"].as_object().unwrap()) {
+        let (name, context) = (container["name"].as_str().unwrap(), &container["securityContext"]);
+        let capabilities = &context["capabilities"];
+        let added = capabilities["add"].as_array().into_iter().flatten();
+        let ports = container.get("ports").and_then(Value::as_array).into_iter().flatten();
+        against(name, "user", context["runAsNonRoot"] == true && context["runAsUser"] != 0);
+        against(name, "escalation", context["allowPrivilegeEscalation"] == false);
+        against(name, "capabilities", capabilities["drop"] == json!(["ALL"]) && added.count() == 0);
+        against(name, "seccomp", context["seccompProfile"]["type"] == "RuntimeDefault");
+        against(
+            name,
+            "privileged",
+            context.get("privileged").is_none() && context.get("procMount").is_none(),
+        );
+        against(name, "host ports", ports.into_iter().all(|port| port.get("hostPort").is_none()));
     }
-    let plan =
-        plan(&bare(), Some(&namespace("shop", skip::ENFORCE_LABEL, "restricted")), &uncaptured()).unwrap();
-    let added: Vec<_> = plan.edits.iter().map(|edit| edit.value.to_string()).collect();
-    assert!(!added.concat().contains("NET_ADMIN"));
-    assert_eq!(
-        sidecar::volume(&uncaptured())["configMap"]["name"],
-        "outrigger",
-        "a kind that restricted allows"
-    );
+    for volume in pod["spec"]["volumes"].as_array().into_iter().flatten() {
+        against("volumes", "kind", volume.get("configMap").is_some());
+    }
+    wrong
 }
 
 #[test]
@@ -204,4 +224,33 @@ fn the_command_line_sets_what_annotations_set() {
     );
     assert_eq!(settings.set("capture", "no").unwrap_err(), r#"found "no", want "on" or "off""#);
     assert_eq!(settings.set("colour", "red").unwrap_err(), r#"found "colour", want a setting's name"#);
+}
+
+#[test]
+fn ports_and_user_are_set_for_all_pods() {
+    let mut settings = Settings::default();
+    for (name, text) in
+        [("outbound-port", "16001"), ("health-port", "16020"), ("user", "2000"), ("own-namespace", "mesh")]
+    {
+        settings.set(name, text).unwrap();
+    }
+    settings.check().unwrap();
+    let after = injected(&with_spec(json!({"securityContext": {"runAsUser": 1337}})), &settings);
+    let init = &after["spec"]["initContainers"];
+    assert_eq!(init[0]["args"][3], "--user=2000");
+    assert_eq!(init[1]["args"][2], "--health-port=16020");
+    assert_eq!(init[1]["startupProbe"]["httpGet"]["port"], 16020);
+    assert_eq!(init[1]["securityContext"]["runAsUser"], 2000);
+    for (name, text, told) in [
+        ("admin-port", "0", "want a port from 1 to 65535"),
+        ("admin-port", "1-2", "want a port from 1 to 65535"),
+        ("user", "0", "want a user id from 1 to 2147483647"),
+        ("user", "1,2", "want a user id"),
+        ("own-namespace", "A", "want the name of a namespace"),
+    ] {
+        let wrong = settings.set(name, text).unwrap_err();
+        assert!(wrong.contains(told), "{wrong}");
+    }
+    settings.set("admin-port", "16020").unwrap();
+    assert!(settings.check().unwrap_err().contains("want three different ones"));
 }
