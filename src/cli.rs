@@ -9,7 +9,9 @@ mod explain;
 mod force;
 mod run;
 mod schema;
+mod sidecar;
 mod top;
+mod webhook;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -73,6 +75,13 @@ enum Command {
         #[arg(long, value_name = "HOST:PORT", default_value = ask::ADMIN, value_parser = ask::host_port)]
         admin: String,
     },
+    /// Inject pods as they are made: a mutating admission webhook.
+    Webhook {
+        #[command(flatten)]
+        flags: webhook::Flags,
+        #[command(flatten)]
+        sidecar: sidecar::Flags,
+    },
     /// Show the state of every service, live; those in trouble come first.
     Top {
         /// Where the admin API of the proxy listens.
@@ -118,6 +127,7 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Schema => schema::schema(),
         Command::Force { service, state, admin } => force::force(&service, state, &admin),
         Command::Top { admin, every, once } => top::top(admin, every, once),
+        Command::Webhook { flags, sidecar } => webhook::webhook(flags, sidecar.settings()),
         Command::Explain { id, dry, json, admin } => {
             let asked = match (&id, dry.as_deref()) {
                 (_, Some([method, url])) => explain::Asked::Dry(method, url),

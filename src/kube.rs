@@ -11,8 +11,9 @@ pub mod settings;
 mod sidecar;
 mod skip;
 mod values;
+pub mod webhook;
 
-pub use annotations::ANNOTATIONS;
+pub use annotations::{ANNOTATIONS, set};
 pub use plan::{Namespace, Plan, plan};
 pub use settings::Settings;
 pub use skip::{Reason, Skip};

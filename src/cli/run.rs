@@ -15,6 +15,12 @@ use crate::config::Options;
 
 /// Runs until told to stop.
 pub(super) fn run(path: &Path, options: &Options) -> ExitCode {
+    start_log();
+    app::run(path, options)
+}
+
+/// Starts the log of a process that stays.
+pub(super) fn start_log() {
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .with_env_var("OUTRIGGER_LOG")
@@ -25,5 +31,4 @@ pub(super) fn run(path: &Path, options: &Options) -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
-    app::run(path, options)
 }

@@ -85,6 +85,16 @@ pub const ANNOTATIONS: &[Annotation] = &[
     },
 ];
 
+/// Sets what the annotation `name` (without `outrigger.dev/`) sets, for all pods.
+///
+/// # Errors
+/// What was found, and what was wanted.
+pub fn set(settings: &mut Settings, name: &str, text: &str) -> Result<(), String> {
+    let annotation = ANNOTATIONS.iter().find(|annotation| annotation.name.strip_prefix(PREFIX) == Some(name));
+    let annotation = annotation.ok_or_else(|| format!("found {name:?}, want the name of an annotation"))?;
+    (annotation.set)(settings, text).ok_or_else(|| format!("want {}", annotation.wanted))
+}
+
 /// The settings for the pod with these annotations.
 pub(super) fn settings_for(settings: &Settings, annotations: &Map<String, Value>) -> Result<Settings, Skip> {
     let mut own = settings.clone();

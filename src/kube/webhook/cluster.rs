@@ -63,14 +63,15 @@ impl ApiServer {
     pub(super) fn of_pod(account: PathBuf) -> Result<Self, String> {
         let variable = |name: &str| {
             let value = std::env::var(name).ok().filter(|value| !value.is_empty());
-            value.ok_or_else(|| format!("{name} is not set: the API server can be asked from inside a pod only"))
+            value.ok_or_else(|| {
+                format!("{name} is not set: the API server can be asked from inside a pod only")
+            })
         };
         let host = variable("KUBERNETES_SERVICE_HOST")?;
         let port = variable("KUBERNETES_SERVICE_PORT")?;
         let bad = |name, value: &str| format!("{name}: found {value:?}, want a host and a port");
         let number = port.parse().map_err(|_| bad("KUBERNETES_SERVICE_PORT", &port))?;
-        let name =
-            ServerName::try_from(host.clone()).map_err(|_| bad("KUBERNETES_SERVICE_HOST", &host))?;
+        let name = ServerName::try_from(host.clone()).map_err(|_| bad("KUBERNETES_SERVICE_HOST", &host))?;
         Ok(Self { host, port: number, name, account })
     }
 
@@ -119,24 +120,16 @@ impl ApiServer {
             .map_err(Failure::of)?;
         let socket = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(Failure::of)?;
         let stream = self.tls()?.connect(self.name.clone(), socket).await.map_err(Failure::of)?;
-        let (mut client, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(Failure::of)?;
-        let answered = async {
+        let (mut client, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Failure::of)?;
+        let answered = async move {
             let answer = client.send_request(request).await.map_err(Failure::of)?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
+            // The client ends here, and its connection with it.
             Ok((status, body.map_err(Failure::of)?.to_bytes()))
         };
-        // Both end by themselves: the connection with its answer, and all of it within `ANSWER_WAIT_MAX`.
-        let (answered, _) = tokio::join!(
-            async {
-                let answered = answered.await;
-                drop(client);
-                answered
-            },
-            connection
-        );
-        let (status, body) = answered?;
+        let (answered, _) = tokio::join!(answered, connection);
+        let (status, body): (StatusCode, Bytes) = answered?;
         read(status, &body)
     }
 

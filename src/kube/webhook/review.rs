@@ -105,7 +105,8 @@ pub(super) fn answer(uid: &str, edits: &[Edit], warnings: &[String]) -> String {
     response.insert("uid".to_owned(), json!(uid));
     response.insert("allowed".to_owned(), json!(true));
     if !edits.is_empty() {
-        let patch = edits.iter().map(|edit| json!({"op": "add", "path": edit.pointer(), "value": edit.value}));
+        let patch =
+            edits.iter().map(|edit| json!({"op": "add", "path": edit.pointer(), "value": edit.value}));
         let patch = Value::Array(patch.collect()).to_string();
         response.insert("patchType".to_owned(), json!("JSONPatch"));
         response.insert("patch".to_owned(), json!(STANDARD.encode(patch)));

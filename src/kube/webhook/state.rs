@@ -197,7 +197,11 @@ impl State {
                 identity.not_after,
             );
         }
-        gauge("outrigger_webhook_ready", "Whether reviews are wanted", i64::from(self.readiness(now).is_ok()));
+        gauge(
+            "outrigger_webhook_ready",
+            "Whether reviews are wanted",
+            i64::from(self.readiness(now).is_ok()),
+        );
         page
     }
 }

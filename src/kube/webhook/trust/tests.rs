@@ -4,7 +4,12 @@ use super::*;
 
 fn trust() -> Trust {
     let service = ("outrigger-webhook".to_owned(), "outrigger".to_owned());
-    Trust { api: ApiServer::nobody(), configuration: "outrigger".to_owned(), service, lifetime: Duration::from_secs(600) }
+    Trust {
+        api: ApiServer::nobody(),
+        configuration: "outrigger".to_owned(),
+        service,
+        lifetime: Duration::from_secs(600),
+    }
 }
 
 fn webhook(name: &str, service: &str, bundle: Option<&str>) -> Value {
