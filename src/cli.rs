@@ -80,7 +80,7 @@ enum Command {
         #[command(flatten)]
         flags: webhook::Flags,
         #[command(flatten)]
-        sidecar: sidecar::Flags,
+        sidecar: sidecar::Sidecar,
     },
     /// Show the state of every service, live; those in trouble come first.
     Top {

@@ -10,7 +10,7 @@ use crate::kube::{Settings, set};
 /// What is added to every pod that does not say otherwise.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The sidecar")]
-pub(super) struct Flags {
+pub(super) struct Sidecar {
     /// The image of the sidecar.
     #[arg(long, value_name = "IMAGE", value_parser = of("image"))]
     image: Option<String>,
@@ -40,9 +40,9 @@ pub(super) struct Flags {
     memory_limit: Option<String>,
 }
 
-// === impl Flags ===
+// === impl Sidecar ===
 
-impl Flags {
+impl Sidecar {
     /// The defaults with what the flags say.
     pub(super) fn settings(&self) -> Settings {
         let mut settings = Settings::default();
@@ -80,7 +80,7 @@ mod tests {
     #[derive(Parser)]
     struct Program {
         #[command(flatten)]
-        flags: Flags,
+        flags: Sidecar,
     }
 
     #[test]

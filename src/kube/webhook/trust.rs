@@ -21,8 +21,8 @@ use super::cluster::{ApiServer, Failure};
 use super::issue::{Issued, issue};
 use super::state::{Count, State};
 
-/// How often the object is looked at: what is missing is put back.
-pub(super) const CHECK_EVERY: Duration = Duration::from_secs(30);
+/// How often the object is looked at: what is missing is put back. Of a short lifetime it is a tenth.
+const CHECK_EVERY: Duration = Duration::from_secs(30);
 
 /// The wait after the first question that failed; it doubles with each further one.
 const BACK_OFF: Duration = Duration::from_millis(200);
@@ -73,7 +73,7 @@ impl Trust {
         loop {
             let renew = renew_after(self.lifetime, current.identity.left(SystemTime::now()));
             if !renew.is_zero() {
-                sleep(renew.min(CHECK_EVERY)).await;
+                sleep(renew.min(CHECK_EVERY).min(self.lifetime / 10)).await;
                 self.check(&current, &state).await;
                 continue;
             }
