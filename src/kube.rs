@@ -13,7 +13,7 @@ mod skip;
 mod values;
 pub mod webhook;
 
-pub use annotations::{ANNOTATIONS, set};
+pub use annotations::ANNOTATIONS;
 pub use plan::{Namespace, Plan, plan};
 pub use settings::Settings;
 pub use skip::{Reason, Skip};

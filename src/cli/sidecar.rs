@@ -5,7 +5,7 @@
 
 use clap::builder::{NonEmptyStringValueParser, TypedValueParser};
 
-use crate::kube::{Settings, set};
+use crate::kube::Settings;
 
 /// What is added to every pod that does not say otherwise.
 #[derive(Debug, clap::Args)]
@@ -59,7 +59,7 @@ impl Sidecar {
         ];
         for (name, text) in said {
             // The parser of the flag has seen that it fits.
-            let _ = text.as_ref().map(|text| set(&mut settings, name, text));
+            let _ = text.as_ref().map(|text| settings.set(name, text));
         }
         settings
     }
@@ -68,7 +68,7 @@ impl Sidecar {
 /// A text in the form of the annotation `name`.
 fn of(name: &'static str) -> impl TypedValueParser<Value = String> {
     NonEmptyStringValueParser::new()
-        .try_map(move |text| set(&mut Settings::default(), name, &text).map(|()| text))
+        .try_map(move |text| Settings::default().set(name, &text).map(|()| text))
 }
 
 #[cfg(test)]
@@ -88,7 +88,7 @@ mod tests {
         let words = ["x", "--image=r.example/o:1", "--capture=off", "--skip-ports=3306,9000-9009"];
         let settings = Program::try_parse_from(words).ok().map(|program| program.flags.settings()).unwrap();
         assert_eq!((settings.image.as_str(), settings.capture), ("r.example/o:1", false));
-        assert_eq!(settings.skip.ports, [(3306, 3306), (9000, 9009)]);
+        assert_eq!(settings.skip.ports, ["3306", "9000-9009"]);
         assert_eq!(settings.config, Settings::default().config);
     }
 

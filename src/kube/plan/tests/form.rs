@@ -96,6 +96,7 @@ fn a_bad_annotation_is_told_with_what_was_found_and_what_is_wanted() {
         ("capture", json!("no"), r#"found "no", want "on" or "off""#),
         ("config", json!("a b"), r#"found "a b", want the name of a ConfigMap"#),
         ("image", Value::Null, "found nothing, want an image"),
+        ("memory-limit", json!("8Mi"), "memory-limit: found 8Mi, want at least the memory request of 16Mi"),
         ("skip-users", json!("x".repeat(500)), "…, want user ids"),
     ] {
         let skip =
@@ -190,4 +191,17 @@ fn a_pod_that_passes_restricted_still_does_without_capture() {
         "outrigger",
         "a kind that restricted allows"
     );
+}
+
+#[test]
+fn the_command_line_sets_what_annotations_set() {
+    let mut settings = Settings::default();
+    settings.set("capture", "off").unwrap();
+    settings.set("skip-ports", "1, 2").unwrap();
+    assert_eq!(
+        (settings.capture, settings.skip.ports.as_slice()),
+        (false, ["1".to_owned(), "2".to_owned()].as_slice())
+    );
+    assert_eq!(settings.set("capture", "no").unwrap_err(), r#"found "no", want "on" or "off""#);
+    assert_eq!(settings.set("colour", "red").unwrap_err(), r#"found "colour", want a setting's name"#);
 }
