@@ -67,8 +67,7 @@ impl Sidecar {
 
 /// A text in the form of the annotation `name`.
 fn of(name: &'static str) -> impl TypedValueParser<Value = String> {
-    NonEmptyStringValueParser::new()
-        .try_map(move |text| Settings::default().set(name, &text).map(|()| text))
+    NonEmptyStringValueParser::new().try_map(move |text| Settings::default().set(name, &text).map(|()| text))
 }
 
 #[cfg(test)]
