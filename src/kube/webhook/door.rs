@@ -41,9 +41,14 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Longest time for reviews under way at the end.
 pub(super) const FINISH_WAIT_MAX: Duration = Duration::from_secs(15);
 
-/// Where connections come from and what becomes of them.
+/// Where connections come from.
 pub(super) struct Door {
     listener: TcpListener,
+    inside: Arc<Inside>,
+}
+
+/// What becomes of them.
+struct Inside {
     acceptor: TlsAcceptor,
     places: Arc<Semaphore>,
     reviewer: Arc<Reviewer>,
@@ -71,38 +76,39 @@ impl Door {
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(state) as Arc<_>);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self {
-            listener: TcpListener::from_std(listener)?,
+        let inside = Inside {
             acceptor: TlsAcceptor::from(Arc::new(config)),
             places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             reviewer: Arc::new(reviewer),
             state: Arc::clone(state),
             alert: Mutex::default(),
-        })
+        };
+        Ok(Self { listener: TcpListener::from_std(listener)?, inside: Arc::new(inside) })
     }
 
     /// Serves until `closing` is true; then what is under way ends, within [`FINISH_WAIT_MAX`]. Out:
     /// whether it did.
     pub(super) async fn serve(self, mut closing: watch::Receiver<bool>) -> bool {
-        let door = Arc::new(self);
         let mut connections = JoinSet::new();
         loop {
             tokio::select! { // Cancel-safe: what is not accepted stays in the kernel's queue, a task stays joined.
                 biased;
                 () = closed(&mut closing) => break,
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
-                (socket, place) = door.accept() => {
-                    connections.spawn(Arc::clone(&door).connection(socket, place, closing.clone()));
+                (socket, place) = self.accept() => {
+                    connections.spawn(Arc::clone(&self.inside).connection(socket, place, closing.clone()));
                 }
             }
         }
+        // Nobody else waits in the kernel's queue for a reply that will not come.
+        drop(self);
         let all = async { while connections.join_next().await.is_some() {} };
         timeout(FINISH_WAIT_MAX, all).await.is_ok()
     }
 
     async fn accept(&self) -> (TcpStream, Option<OwnedSemaphorePermit>) {
         // Never closed, so never an error; if it were, serving is better than not.
-        let place = Arc::clone(&self.places).acquire_owned().await.ok();
+        let place = Arc::clone(&self.inside.places).acquire_owned().await.ok();
         loop {
             match self.listener.accept().await {
                 Ok((socket, _)) => return (socket, place),
@@ -113,7 +119,11 @@ impl Door {
             }
         }
     }
+}
 
+// === impl Inside ===
+
+impl Inside {
     async fn connection(
         self: Arc<Self>,
         socket: TcpStream,
