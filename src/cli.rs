@@ -7,6 +7,7 @@ mod ask;
 mod check;
 mod explain;
 mod force;
+mod inject;
 mod run;
 mod schema;
 mod sidecar;
@@ -22,6 +23,9 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::{Options, UnknownKeys};
+
+/// Exit code of a wrong use, as clap's own.
+const USAGE: u8 = 2;
 
 /// A sidecar proxy: deadlines, retries, circuit breaking and bulkheads for outbound calls, declared
 /// in one YAML file and explained.
@@ -75,12 +79,33 @@ enum Command {
         #[arg(long, value_name = "HOST:PORT", default_value = ask::ADMIN, value_parser = ask::host_port)]
         admin: String,
     },
+    /// Put the sidecar into the pods of manifests.
+    ///
+    /// The same YAML comes out on standard output, with the sidecar added. Comments, order and layout stay.
+    #[command(after_help = inject::INJECT_EXAMPLE)]
+    Inject {
+        /// YAML or JSON, each with any number of documents; `-` is standard input.
+        #[arg(required = true, value_name = "FILE|-")]
+        files: Vec<PathBuf>,
+        /// The namespace of pods that name none.
+        #[arg(long, value_name = "NAME")]
+        namespace: Option<String>,
+        #[command(flatten)]
+        sidecar: sidecar::Flags,
+    },
+    /// Take the sidecar out of the pods of manifests again.
+    #[command(after_help = inject::UNINJECT_EXAMPLE)]
+    Uninject {
+        /// YAML or JSON, each with any number of documents; `-` is standard input.
+        #[arg(required = true, value_name = "FILE|-")]
+        files: Vec<PathBuf>,
+    },
     /// Inject pods as they are made: a mutating admission webhook.
     Webhook {
         #[command(flatten)]
-        flags: webhook::Flags,
+        webhook: webhook::Flags,
         #[command(flatten)]
-        sidecar: sidecar::Sidecar,
+        sidecar: sidecar::Flags,
     },
     /// Show the state of every service, live; those in trouble come first.
     Top {
@@ -126,8 +151,22 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Command::Schema => schema::schema(),
         Command::Force { service, state, admin } => force::force(&service, state, &admin),
+        Command::Inject { files, namespace, sidecar } => match sidecar.settings() {
+            Ok(settings) => inject::inject(&files, namespace.as_deref(), &settings),
+            Err(wrong) => {
+                complain(&format!("{wrong}\n"));
+                ExitCode::from(USAGE)
+            }
+        },
+        Command::Uninject { files } => inject::uninject(&files),
         Command::Top { admin, every, once } => top::top(admin, every, once),
-        Command::Webhook { flags, sidecar } => webhook::webhook(flags, sidecar.settings()),
+        Command::Webhook { webhook, sidecar } => match sidecar.settings() {
+            Ok(settings) => webhook::webhook(webhook, settings),
+            Err(wrong) => {
+                complain(&format!("{wrong}\n"));
+                ExitCode::from(USAGE)
+            }
+        },
         Command::Explain { id, dry, json, admin } => {
             let asked = match (&id, dry.as_deref()) {
                 (_, Some([method, url])) => explain::Asked::Dry(method, url),

@@ -5,15 +5,22 @@
 
 mod annotations;
 pub mod edit;
+mod inject;
+mod manifest;
 mod notices;
 mod plan;
 pub mod settings;
 mod sidecar;
 mod skip;
+mod text;
+mod uninject;
 mod values;
 pub mod webhook;
 
 pub use annotations::ANNOTATIONS;
+pub use inject::inject;
+pub use manifest::{INPUT_BYTES_MAX, Note, Rewritten, Source};
 pub use plan::{Namespace, Plan, plan};
 pub use settings::Settings;
 pub use skip::{Reason, Skip};
+pub use uninject::uninject;

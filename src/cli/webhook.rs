@@ -20,6 +20,7 @@ const LIFETIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What can be said on the command line.
 #[derive(Debug, clap::Args)]
+#[group(id = "webhook")]
 #[command(group(clap::ArgGroup::new("certificate").required(true).args(["cert", "self_signed"])))]
 pub(super) struct Flags {
     /// Where reviews are answered, at /inject.
