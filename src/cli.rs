@@ -100,7 +100,8 @@ enum Command {
         #[arg(required = true, value_name = "FILE|-")]
         files: Vec<PathBuf>,
     },
-    /// Inject pods as they are made: a mutating admission webhook.
+    /// Put the sidecar into pods as they are made: a mutating admission webhook.
+    #[command(after_help = webhook::EXAMPLE)]
     Webhook {
         #[command(flatten)]
         webhook: webhook::Flags,

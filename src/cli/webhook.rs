@@ -18,6 +18,15 @@ const LIFETIME_MIN: Duration = Duration::from_secs(5);
 /// Longest lifetime of a certificate of our own: a year.
 const LIFETIME_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// What `outrigger webhook --help` says below the flags.
+pub(super) const EXAMPLE: &str = "\
+Examples:
+  outrigger webhook --cert /etc/outrigger/tls/tls.crt --key /etc/outrigger/tls/tls.key
+  outrigger webhook --self-signed --namespace-lookup
+
+It answers AdmissionReviews of admission.k8s.io/v1. Rights: none with --cert; with --self-signed to get and \
+patch the one MutatingWebhookConfiguration; with --namespace-lookup to get namespaces.";
+
 /// What can be said on the command line.
 #[derive(Debug, clap::Args)]
 #[group(id = "webhook")]

@@ -67,7 +67,8 @@ fn integer(text: &str) -> Option<Number> {
 fn float(text: &str) -> Option<Number> {
     let digits = text.trim_start_matches(['+', '-']);
     let known = |char: char| char.is_ascii_digit() || matches!(char, '.' | 'e' | 'E' | '+' | '-');
-    if !digits.starts_with(|first: char| first.is_ascii_digit() || first == '.') || !digits.chars().all(known) {
+    if !digits.starts_with(|first: char| first.is_ascii_digit() || first == '.') || !digits.chars().all(known)
+    {
         return None;
     }
     text.parse::<f64>().ok().and_then(Number::from_f64)
@@ -85,7 +86,13 @@ pub(super) fn quoted(text: &str) -> String {
             '\t' => out.push_str("\\t"),
             '\r' => out.push_str("\\r"),
             // What YAML does not count among printable characters, or takes for a line break.
-            '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+            '\0'..='\x1f'
+            | '\x7f'..='\u{9f}'
+            | '\u{2028}'
+            | '\u{2029}'
+            | '\u{feff}'
+            | '\u{fffe}'
+            | '\u{ffff}' => {
                 out.push_str(&format!("\\u{:04x}", u32::from(char)));
             }
             _ => out.push(char),
@@ -109,7 +116,8 @@ pub(super) fn block(text: &str) -> String {
 
 /// Whether a string means itself without quotes, to any reader.
 fn is_plain(text: &str) -> bool {
-    let inside = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_' | '.' | '/' | ':' | '@');
+    let inside =
+        |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_' | '.' | '/' | ':' | '@');
     text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '/')
         && text.chars().all(inside)
         && !text.ends_with(':')
@@ -174,7 +182,9 @@ mod tests {
 
     #[test]
     fn what_could_be_misread_is_quoted() {
-        for text in ["on", "yes", "y", "null", "012", "1e3", "~", "", "100m", "-a", "a: b", "a #b", "a:", "é", "*a"] {
+        for text in
+            ["on", "yes", "y", "null", "012", "1e3", "~", "", "100m", "-a", "a: b", "a #b", "a:", "é", "*a"]
+        {
             assert_eq!(block(text), format!("\"{text}\""));
         }
         for text in ["outrigger", "/etc/outrigger", "a:b", "ghcr.io/x/y:1.2@sha256:ab", "Always", "e3"] {

@@ -6,7 +6,7 @@ use outrigger::kube::{Namespace, Settings, plan};
 use serde_json::{Value, json};
 
 use super::server::{Asker, Webhook, recorded, warnings};
-use crate::support::{Authority, PemFolder};
+use crate::support::{Authority, PemFolder, outrigger};
 
 /// Pods of every origin that get the sidecar.
 const INJECTED: [&str; 6] = ["bare", "dry-run", "replicaset", "job", "statefulset", "daemonset"];
@@ -47,14 +47,26 @@ fn planned(review: &str) -> Value {
     pod
 }
 
+/// The pod as `outrigger inject` writes it.
+async fn written(review: &str) -> Value {
+    let folder = PemFolder::new(&[("pod.json", &pod(review).to_string())]);
+    let path = folder.path("pod.json");
+    let output = outrigger(&["inject", "--namespace=shop", &path.to_string_lossy()]).await;
+    let (text, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}");
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
 #[tokio::test]
-async fn pods_of_every_origin_become_what_the_plan_says() {
+async fn pods_of_every_origin_become_what_the_plan_says_and_inject_writes() {
     let (webhook, asker, _folder) = started(&[]).await;
     for name in INJECTED {
         let review = recorded(name);
         let response = asker.review(&review).await;
         assert_eq!(warnings(&response), Vec::<String>::new(), "{name}");
-        assert_eq!(patched(&review, &response), planned(&review), "{name}");
+        let patched = patched(&review, &response);
+        assert_eq!(patched, planned(&review), "{name}");
+        assert_eq!(patched, written(&review).await, "{name}");
     }
     assert!((webhook.count("reviews_total", "injected").await - 6.0).abs() < 0.1);
     assert!(webhook.said("pod shop/web-88b4cdb97-*: injected"));
