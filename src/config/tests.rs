@@ -21,7 +21,7 @@ fn options() -> Options {
         grace: std::time::Duration::from_secs(30),
         variables: Variables::default(),
     };
-    Options { unknown_keys: UnknownKeys::Error, environment }
+    Options { unknown_keys: UnknownKeys::Error, health_port: None, environment }
 }
 
 /// The configuration, or a panic with all its problems.

@@ -11,7 +11,7 @@ fn a_bare_pod_gets_two_containers_a_volume_and_two_annotations() {
         ["outrigger-capture", "outrigger"]
     );
     assert_eq!(init[0]["args"], json!(["capture", "apply", "/etc/outrigger", "--user=1337"]));
-    assert_eq!(init[1]["args"], json!(["run", "/etc/outrigger", "--captured", "--health-port=15020"]));
+    assert_eq!(init[1]["args"], json!(["run", "/etc/outrigger", "--health-port=15020", "--captured"]));
     assert_eq!(
         after["spec"]["volumes"],
         json!([{"name": "outrigger-config", "configMap": {"name": "outrigger"}}])
@@ -48,7 +48,7 @@ fn lists_that_are_null_are_as_good_as_absent() {
 
 #[test]
 fn an_image_with_root_forbidden_for_the_pod_still_gets_its_rules() {
-    let capture = sidecar::capture(&Settings::default());
+    let capture = sidecar::capture(&Parts::of(&Settings::default(), 30));
     assert_eq!(
         capture["securityContext"]["runAsNonRoot"], false,
         "the pod's own setting would refuse user 0"
@@ -172,7 +172,7 @@ fn notices_tell_what_the_owner_should_know() {
 
 #[test]
 fn a_pod_that_passes_restricted_still_does_without_capture() {
-    for one in [sidecar::proxy(&uncaptured(), GRACE_SECONDS)] {
+    for one in [sidecar::proxy(&Parts::of(&uncaptured(), 30))] {
         let context = &one["securityContext"];
         assert_eq!(context["runAsNonRoot"], true);
         assert_ne!(context["runAsUser"], 0);
@@ -204,4 +204,33 @@ fn the_command_line_sets_what_annotations_set() {
     );
     assert_eq!(settings.set("capture", "no").unwrap_err(), r#"found "no", want "on" or "off""#);
     assert_eq!(settings.set("colour", "red").unwrap_err(), r#"found "colour", want a setting's name"#);
+}
+
+#[test]
+fn ports_and_user_are_set_for_all_pods() {
+    let mut settings = Settings::default();
+    for (name, text) in
+        [("outbound-port", "16001"), ("health-port", "16020"), ("user", "2000"), ("own-namespace", "mesh")]
+    {
+        settings.set(name, text).unwrap();
+    }
+    settings.check().unwrap();
+    let after = injected(&with_spec(json!({"securityContext": {"runAsUser": 1337}})), &settings);
+    let init = &after["spec"]["initContainers"];
+    assert_eq!(init[0]["args"][3], "--user=2000");
+    assert_eq!(init[1]["args"][2], "--health-port=16020");
+    assert_eq!(init[1]["startupProbe"]["httpGet"]["port"], 16020);
+    assert_eq!(init[1]["securityContext"]["runAsUser"], 2000);
+    for (name, text, told) in [
+        ("admin-port", "0", "want a port from 1 to 65535"),
+        ("admin-port", "1-2", "want a port from 1 to 65535"),
+        ("user", "0", "want a user id from 1 to 2147483647"),
+        ("user", "1,2", "want a user id"),
+        ("own-namespace", "A", "want the name of a namespace"),
+    ] {
+        let wrong = settings.set(name, text).unwrap_err();
+        assert!(wrong.contains(told), "{wrong}");
+    }
+    settings.set("admin-port", "16020").unwrap();
+    assert!(settings.check().unwrap_err().contains("want three different ones"));
 }
