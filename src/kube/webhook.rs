@@ -111,7 +111,10 @@ pub fn run(options: Options) -> ExitCode {
 /// Starts everything, then waits for the end.
 async fn serve(mut options: Options) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let mut signals = Signals::new()?;
-    if let Some(own) = ApiServer::namespace(&options.account) {
+    let default = Settings::default().own_namespace;
+    if let Some(own) =
+        ApiServer::namespace(&options.account).filter(|_| options.settings.own_namespace == default)
+    {
         options.settings.own_namespace = own;
     }
     let upkeep = Upkeep::new(options.certificate, &options.account)?;

@@ -13,8 +13,6 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
-use crate::kube::Namespace;
-
 use super::cluster::ApiServer;
 use super::state::{Count, State};
 
@@ -53,23 +51,25 @@ impl Namespaces {
         Self { api, state, known: Mutex::default(), places: Semaphore::new(LOOKUPS_MAX) }
     }
 
-    /// The namespace of this name; without labels if nobody told them in time.
-    pub(super) async fn find(&self, name: &str) -> Namespace {
-        let labels = match self.known(name) {
-            Some(labels) => labels,
-            None => self.ask(name).await,
-        };
-        Namespace { name: name.to_owned(), labels: labels.unwrap_or_default() }
+    /// Whether nobody has to be asked about this one.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.remembered(name).is_some()
+    }
+
+    /// Its labels, if somebody has told them.
+    pub(super) fn labels(&self, name: &str) -> Option<Labels> {
+        self.remembered(name).flatten()
     }
 
     /// What is remembered; the inner `None` is a question without an answer.
-    fn known(&self, name: &str) -> Option<Option<Labels>> {
+    fn remembered(&self, name: &str) -> Option<Option<Labels>> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let (until, labels) = known.get(name)?;
         (*until > Instant::now()).then(|| labels.clone())
     }
 
-    async fn ask(&self, name: &str) -> Option<Labels> {
+    /// Asks for its labels, and remembers them, or that there was no answer in time.
+    pub(super) async fn ask(&self, name: &str) {
         let question = async {
             // Never closed; if it were, asking is better than not.
             let _place = self.places.acquire().await.ok();
@@ -92,8 +92,7 @@ impl Namespaces {
         if known.len() >= NAMESPACES_MAX {
             known.clear();
         }
-        known.insert(name.to_owned(), (Instant::now() + ttl, labels.clone()));
-        labels
+        known.insert(name.to_owned(), (Instant::now() + ttl, labels));
     }
 }
 

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tracing::{debug, info};
 
@@ -26,13 +26,15 @@ use super::state::{Count, State};
 /// The path that the configuration object names.
 pub(super) const PATH: &str = "/inject";
 
-/// Most bytes of a review. The API server takes objects of 3 MiB at most, and wraps one of them.
+/// Most bytes of a review. The API server takes objects of 3 MiB at most, and wraps one of them. Taken
+/// apart it may need sixteen times as much.
 pub(super) const REVIEW_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Most bytes of all reviews at once, which may take ten times as much while they are looked at; more
-/// wait.
-const REVIEWS_BYTES_MAX: usize = 16 * 1024 * 1024;
-const _: () = assert!(REVIEWS_BYTES_MAX >= REVIEW_BYTES_MAX, "one review must fit");
+/// A longer review waits for room. Nearly all are shorter, so one that trickles in holds none of them up.
+const SHORT_BYTES_MAX: usize = 64 * 1024;
+
+/// Room for longer reviews, in bytes of all of them together.
+const ROOM_BYTES_MAX: usize = REVIEW_BYTES_MAX;
 
 /// Longest wait for room. Who asks gives up after `timeoutSeconds`, and its question is then for nobody.
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(3);
@@ -63,7 +65,7 @@ struct Refusal(StatusCode, String);
 impl Reviewer {
     /// With `namespaces` it also looks at the labels of a pod's namespace.
     pub(super) fn new(settings: Settings, namespaces: Option<Namespaces>, state: Arc<State>) -> Self {
-        let room = Semaphore::new(REVIEWS_BYTES_MAX / UNIT_BYTES);
+        let room = Semaphore::new(ROOM_BYTES_MAX / UNIT_BYTES);
         Self { settings, namespaces, state, room }
     }
 
@@ -91,24 +93,41 @@ impl Reviewer {
 
     async fn review(&self, request: Request<Incoming>) -> Result<String, Refusal> {
         fits(&request)?;
-        let length = length(request.headers());
-        let bytes = length.unwrap_or(REVIEW_BYTES_MAX).min(REVIEW_BYTES_MAX);
-        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
-        let room = timeout(ROOM_WAIT_MAX, self.room.acquire_many(units)).await;
-        let busy = || Refusal(StatusCode::SERVICE_UNAVAILABLE, "too many reviews at once".to_owned());
+        let bytes = length(request.headers()).unwrap_or(REVIEW_BYTES_MAX).min(REVIEW_BYTES_MAX);
         // Held until the answer is made.
-        let _room = room.map_err(|_| busy())?.map_err(|_| busy())?;
+        let _room = self.room(bytes).await?;
         let body = timeout(BODY_WAIT_MAX, collect(request.into_body())).await;
         let late = || Refusal(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time".to_owned());
         let body = body.map_err(|_| late())??;
         let bad = |told| Refusal(StatusCode::BAD_REQUEST, told);
-        let review = Review::parse(&body).map_err(bad)?;
-        drop(body);
-        Ok(self.answered(&review).await)
+        let mut review = Review::parse(&body).map_err(bad)?;
+        if let Some(namespaces) = &self.namespaces
+            && matches!(review.subject, Subject::Pod(_))
+            && is_name(&review.namespace)
+            && !namespaces.knows(&review.namespace)
+        {
+            // Text waits in a tenth of the memory: it is taken apart again afterwards.
+            let name = std::mem::take(&mut review.namespace);
+            drop(review);
+            namespaces.ask(&name).await;
+            review = Review::parse(&body).map_err(bad)?;
+        }
+        Ok(self.answered(&review))
     }
 
-    /// The body of the answer.
-    async fn answered(&self, review: &Review) -> String {
+    /// A place for a review of so many bytes.
+    async fn room(&self, bytes: usize) -> Result<Option<SemaphorePermit<'_>>, Refusal> {
+        if bytes <= SHORT_BYTES_MAX {
+            return Ok(None);
+        }
+        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
+        let room = timeout(ROOM_WAIT_MAX, self.room.acquire_many(units)).await;
+        let busy = || Refusal(StatusCode::SERVICE_UNAVAILABLE, "too many long reviews at once".to_owned());
+        room.map_err(|_| busy())?.map(Some).map_err(|_| busy())
+    }
+
+    /// The body of the answer. Nothing is waited for: of the pods taken apart there is one at a time.
+    fn answered(&self, review: &Review) -> String {
         let pod = match &review.subject {
             Subject::Pod(pod) => pod,
             Subject::Other(words) => {
@@ -118,10 +137,8 @@ impl Reviewer {
                 return answer(&review.uid, &[], &[told]);
             }
         };
-        let namespace = match &self.namespaces {
-            Some(namespaces) if is_name(&review.namespace) => namespaces.find(&review.namespace).await,
-            Some(_) | None => Namespace { name: review.namespace.clone(), ..Namespace::default() },
-        };
+        let labels = self.namespaces.as_ref().and_then(|known| known.labels(&review.namespace));
+        let namespace = Namespace { name: review.namespace.clone(), labels: labels.unwrap_or_default() };
         let name = name(pod, &review.namespace);
         let dry = if review.dry_run { ", by a dry run" } else { "" };
         match plan(pod, Some(&namespace), &self.settings) {

@@ -7,6 +7,7 @@ use super::reviews::started;
 use super::server::{Webhook, recorded, warnings};
 use crate::support::{binary, eventually};
 
+/// With a short lifetime it waits less long for other API servers to learn of it.
 async fn start(cluster: &Cluster, flags: &[&str]) -> Webhook {
     let account = cluster.account();
     let flags: Vec<&str> =
@@ -19,7 +20,8 @@ async fn start(cluster: &Cluster, flags: &[&str]) -> Webhook {
 #[tokio::test]
 async fn replicas_put_themselves_into_the_bundle_and_all_are_trusted() {
     let cluster = Cluster::start(Mood::Well).await;
-    let (first, second) = tokio::join!(start(&cluster, &[]), start(&cluster, &[]));
+    let (first, second) =
+        tokio::join!(start(&cluster, &["--lifetime=60s"]), start(&cluster, &["--lifetime=60s"]));
     first.until_ready().await;
     second.until_ready().await;
     cluster.until_authorities(2).await;
@@ -70,7 +72,7 @@ async fn an_api_server_that_does_not_answer_is_asked_again() {
     ];
     let each = moods.map(|(mood, told)| async move {
         let cluster = Cluster::start(mood).await;
-        let webhook = start(&cluster, &[]).await;
+        let webhook = start(&cluster, &["--lifetime=60s"]).await;
         let reason = format!(
             "the API server does not trust our certificate yet: MutatingWebhookConfiguration outrigger: {told}\n"
         );
@@ -125,7 +127,7 @@ async fn outside_a_pod_it_does_not_start_and_says_why() {
 async fn namespaces_are_looked_up_when_that_is_wanted() {
     let cluster = Cluster::start(Mood::Well).await;
     cluster.has_namespace("shop", json!({"pod-security.kubernetes.io/enforce": "restricted"}));
-    let webhook = start(&cluster, &["--namespace-lookup"]).await;
+    let webhook = start(&cluster, &["--lifetime=60s", "--namespace-lookup"]).await;
     webhook.until_ready().await;
     let mut line = webhook.asker(&cluster.bundle(0)).connect().await;
     for _ in 0..5 {
@@ -143,7 +145,7 @@ async fn namespaces_are_looked_up_when_that_is_wanted() {
 #[tokio::test]
 async fn a_slow_api_server_holds_no_review() {
     let cluster = Cluster::start(Mood::Well).await;
-    let webhook = start(&cluster, &["--namespace-lookup"]).await;
+    let webhook = start(&cluster, &["--lifetime=60s", "--namespace-lookup"]).await;
     webhook.until_ready().await;
     cluster.now(Mood::Hangs);
     let mut line = webhook.asker(&cluster.bundle(0)).connect().await;
