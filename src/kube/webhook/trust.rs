@@ -33,6 +33,9 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(10);
 /// How long the API servers have to learn of a new authority: each of them watches the object.
 const SETTLE_WAIT: Duration = Duration::from_secs(5);
 
+/// Most times that the object is changed anew at once because another replica was faster.
+const CONFLICTS_MAX: u32 = 5;
+
 /// Where the object is.
 const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
 
@@ -53,6 +56,8 @@ pub(super) struct Trust {
 struct Trouble {
     /// Whether our authority is known not to be in it; otherwise nobody could tell.
     missing: bool,
+    /// Whether somebody else changed it at the same moment.
+    conflict: bool,
     told: String,
 }
 
@@ -99,13 +104,13 @@ impl Trust {
             match self.put(all, state).await {
                 Ok(false) => return,
                 Ok(true) => return sleep(SETTLE_WAIT.min(self.lifetime / 20)).await,
-                Err(Trouble { missing, told }) => {
-                    // The first one is not in force as long as nobody has been told of it.
-                    if missing || all.len() == 1 {
+                Err(Trouble { told, .. }) => {
+                    // Beside a new one the old one is still good.
+                    if all.len() == 1 {
                         state.trust(Some(told.clone()));
                     }
                     if told != before {
-                        warn!("the API server does not trust our certificate yet: {told}; trying again");
+                        warn!("the API server can't be made to trust our certificate: {told}; trying again");
                         before = told;
                     }
                 }
@@ -124,7 +129,7 @@ impl Trust {
                 warn!("our authority had gone from {}; it is back", self.configuration);
                 state.trust(None);
             }
-            Err(Trouble { missing, told }) => {
+            Err(Trouble { missing, told, .. }) => {
                 warn!("{} could not be looked at: {told}", self.configuration);
                 // Nobody has said that we are not trusted any more: that alone takes no webhook away.
                 if missing {
@@ -136,10 +141,24 @@ impl Trust {
 
     /// Has these in the object. Out: whether it had to be changed.
     async fn put(&self, all: &[&Issued], state: &State) -> Result<bool, Trouble> {
+        let mut conflicts = 0;
+        loop {
+            let put = self.put_once(all, state).await;
+            conflicts += 1;
+            // Another replica was faster: what it wrote is read, and ours added.
+            let is_conflict = put.as_ref().is_err_and(|trouble| trouble.conflict);
+            if !is_conflict || conflicts == CONFLICTS_MAX {
+                return put;
+            }
+        }
+    }
+
+    async fn put_once(&self, all: &[&Issued], state: &State) -> Result<bool, Trouble> {
         let path = format!("{CONFIGURATIONS}/{}", self.configuration);
         let asked = self.api.get(&path).await.map_err(|failure| Trouble {
             // Without the object nobody calls us, and nobody trusts us.
             missing: failure.status == Some(StatusCode::NOT_FOUND),
+            conflict: false,
             told: self.told(&failure, state),
         });
         let Some(patch) = self.patch(&asked?, all)? else { return Ok(false) };
@@ -148,7 +167,10 @@ impl Trust {
                 state.count(Count::TrustUpdated);
                 Ok(true)
             }
-            Err(failure) => Err(Trouble { missing: true, told: self.told(&failure, state) }),
+            Err(failure) => {
+                let conflict = failure.status == Some(StatusCode::CONFLICT);
+                Err(Trouble { missing: true, conflict, told: self.told(&failure, state) })
+            }
         }
     }
 
@@ -184,7 +206,7 @@ impl Trust {
                 "MutatingWebhookConfiguration {name} has no webhook that leads to service {service} of \
                  namespace {namespace}"
             );
-            return Err(Trouble { missing: true, told });
+            return Err(Trouble { missing: true, conflict: false, told });
         }
         // With the version that was read: two replicas that change it at once would undo one another.
         let version = &object["metadata"]["resourceVersion"];

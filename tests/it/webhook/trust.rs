@@ -51,6 +51,21 @@ async fn a_certificate_is_renewed_before_it_expires_and_no_review_fails() {
 }
 
 #[tokio::test]
+async fn a_renewal_that_is_refused_takes_nothing_away_while_the_old_one_is_good() {
+    let cluster = Cluster::start(Mood::Well).await;
+    let webhook = start(&cluster, &["--lifetime=12s"]).await;
+    webhook.until_ready().await;
+    cluster.now(Mood::ReadOnly);
+    eventually("it is said", async || webhook.said("can't be made to trust our certificate")).await;
+    assert_eq!(webhook.ready().await.0, 200);
+    webhook.asker(&cluster.bundle(0)).review(&recorded("bare")).await;
+    cluster.now(Mood::Well);
+    eventually("another certificate is in force", async || webhook.said("a new certificate is in force"))
+        .await;
+    webhook.until_ready().await;
+}
+
+#[tokio::test]
 async fn an_object_that_is_applied_anew_gets_its_bundle_back() {
     let cluster = Cluster::start(Mood::Well).await;
     let webhook = start(&cluster, &["--lifetime=20s"]).await;
