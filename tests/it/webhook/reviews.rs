@@ -6,7 +6,7 @@ use outrigger::kube::{Namespace, Settings, plan};
 use serde_json::{Value, json};
 
 use super::server::{Asker, Webhook, recorded, warnings};
-use crate::support::{Authority, PemFolder, outrigger};
+use crate::support::{Authority, PemFolder, eventually, outrigger};
 
 /// Pods of every origin that get the sidecar.
 const INJECTED: [&str; 6] = ["bare", "dry-run", "replicaset", "job", "statefulset", "daemonset"];
@@ -69,8 +69,8 @@ async fn pods_of_every_origin_become_what_the_plan_says_and_inject_writes() {
         assert_eq!(patched, written(&review).await, "{name}");
     }
     assert!((webhook.count("reviews_total", "injected").await - 6.0).abs() < 0.1);
-    assert!(webhook.said("pod shop/web-88b4cdb97-*: injected"));
-    assert!(webhook.said("pod shop/cart: injected, by a dry run"));
+    eventually("the log says so", async || webhook.said("pod shop/web-88b4cdb97-*: injected")).await;
+    eventually("the log says so", async || webhook.said("pod shop/cart: injected, by a dry run")).await;
 }
 
 #[tokio::test]
