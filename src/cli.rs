@@ -14,6 +14,7 @@ mod run;
 mod schema;
 mod sidecar;
 mod top;
+mod webhook;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -115,6 +116,14 @@ enum Command {
         #[arg(required = true, value_name = "FILE|-")]
         files: Vec<PathBuf>,
     },
+    /// Put the sidecar into pods as they are made: a mutating admission webhook.
+    #[command(after_help = webhook::EXAMPLE)]
+    Webhook {
+        #[command(flatten)]
+        webhook: webhook::Flags,
+        #[command(flatten)]
+        sidecar: sidecar::Flags,
+    },
     /// Show the state of every service, live; those in trouble come first.
     Top {
         /// Where the admin API of the proxy listens.
@@ -171,6 +180,13 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         },
         Command::Uninject { files } => inject::uninject(&files),
         Command::Top { admin, every, once } => top::top(admin, every, once),
+        Command::Webhook { webhook, sidecar } => match sidecar.settings() {
+            Ok(settings) => webhook::webhook(webhook, settings),
+            Err(wrong) => {
+                complain(&format!("{wrong}\n"));
+                ExitCode::from(USAGE)
+            }
+        },
         Command::Explain { id, dry, json, admin } => {
             let asked = match (&id, dry.as_deref()) {
                 (_, Some([method, url])) => explain::Asked::Dry(method, url),

@@ -53,7 +53,7 @@ pub(super) struct Arguments {
 
 /// Runs until told to stop, or until the command has ended.
 pub(super) fn run(arguments: Arguments) -> ExitCode {
-    log(arguments.capture);
+    start_log(arguments.capture);
     let mut options = arguments.unknown_keys.options();
     options.health_port = arguments.health_port;
     // Only what was not there at the start may be absent: a file that vanishes is no wish for nothing.
@@ -68,7 +68,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
 }
 
 /// The process's own log. Beside a command it is quiet: the terminal is the command's.
-fn log(quiet: bool) {
+pub(super) fn start_log(quiet: bool) {
     let level = if quiet { LevelFilter::WARN } else { LevelFilter::INFO };
     let filter = EnvFilter::builder()
         .with_default_directive(level.into())

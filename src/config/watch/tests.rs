@@ -138,3 +138,24 @@ async fn a_mounted_pair_that_is_swapped_by_its_link_is_one_change_each_time() {
     let again = tokio::time::timeout(3 * DEBOUNCE, watcher.changed()).await;
     assert!(again.is_err(), "one swap, one change");
 }
+
+#[tokio::test]
+async fn files_without_yaml_are_watched_through_a_swapped_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let version = |number: u32| {
+        let hidden = folder.path().join(format!("..{number}"));
+        fs::create_dir(&hidden).unwrap();
+        fs::write(hidden.join("tls.crt"), format!("{number}")).unwrap();
+        let new = folder.path().join("..data_tmp");
+        symlink(hidden, &new).unwrap();
+        fs::rename(new, folder.path().join("..data")).unwrap();
+    };
+    version(1);
+    let file = folder.path().join("tls.crt");
+    symlink("..data/tls.crt", &file).unwrap();
+    let mut watcher = Watcher::of_files(vec![file]);
+    for number in 2..5 {
+        version(number);
+        assert!(changes(&mut watcher).await, "swap {number}");
+    }
+}
