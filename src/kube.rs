@@ -3,4 +3,16 @@
 //! In: pods, as YAML files or as a question of the API server. Out: the same pods with the sidecar,
 //! or a reason why not. One plan serves every form, so that they cannot differ.
 
+mod annotations;
 pub mod edit;
+mod notices;
+mod plan;
+pub mod settings;
+mod sidecar;
+mod skip;
+mod values;
+
+pub use annotations::ANNOTATIONS;
+pub use plan::{Namespace, Plan, plan};
+pub use settings::Settings;
+pub use skip::{Reason, Skip};

@@ -1,0 +1,127 @@
+//! The containers that are added to a pod, and the volume.
+//!
+//! In: the settings for a pod. Out: JSON, as a pod says it. The words `args` are of the program's own
+//! command line; its image has it as entry point.
+
+use serde_json::{Value, json};
+
+use super::settings::{CAPTURE_NAME, CONFIG_PATH, PROXY_NAME, Settings, VOLUME};
+use super::values::skip_flags;
+
+/// The proxy variables of an application that is not captured, in the two spellings that programs read.
+pub(super) const PROXY_VARIABLES: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
+/// The variables that say what does not go through the proxy.
+pub(super) const NO_PROXY_VARIABLES: [&str; 2] = ["NO_PROXY", "no_proxy"];
+/// The pod itself does not go through the proxy.
+pub(super) const NO_PROXY: &str = "localhost,127.0.0.1,::1";
+
+/// Seconds that the application waits for a proxy that is not ready, for its startup probe fails once a
+/// second: ten minutes, in which a missing image or configuration can be mended.
+const STARTUP_FAILURES_MAX: u32 = 600;
+
+/// Longest grace that is passed on, in seconds: the longest that the form of a duration holds.
+const GRACE_SECONDS_MAX: u64 = 99_999;
+
+/// The init container that loads the kernel's rules: the only one with a right over the network. It
+/// runs as root because nothing else gets that right in a plain pod, and it ends before anything starts.
+pub(super) fn capture(settings: &Settings) -> Value {
+    let mut args = vec![
+        "capture".to_owned(),
+        "apply".to_owned(),
+        CONFIG_PATH.to_owned(),
+        format!("--user={}", settings.user),
+    ];
+    args.extend(skip_flags(&settings.skip));
+    json!({
+        "name": CAPTURE_NAME,
+        "image": settings.image,
+        "args": args,
+        "volumeMounts": [mount()],
+        "resources": resources(settings),
+        "securityContext": {
+            "runAsUser": 0,
+            "runAsGroup": 0,
+            "runAsNonRoot": false,
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    })
+}
+
+/// The sidecar: an init container that goes on running. The application starts when it is ready, and
+/// has ended when it is told to end, so there is no `preStop`; and no liveness probe, since a restart
+/// would cut every connection.
+pub(super) fn proxy(settings: &Settings, grace_seconds: u64) -> Value {
+    let health = settings.ports.health;
+    let mut args = vec!["run".to_owned(), CONFIG_PATH.to_owned()];
+    if settings.capture {
+        args.push("--captured".to_owned());
+    }
+    args.push(format!("--health-port={health}"));
+    json!({
+        "name": PROXY_NAME,
+        "image": settings.image,
+        "restartPolicy": "Always",
+        "args": args,
+        "env": [
+            from_field("POD_NAME", "metadata.name"),
+            from_field("POD_NAMESPACE", "metadata.namespace"),
+            from_field("POD_UID", "metadata.uid"),
+            from_field("NODE_NAME", "spec.nodeName"),
+            {"name": "OUTRIGGER_GRACE", "value": grace(grace_seconds)},
+        ],
+        "ports": [{"name": PROXY_NAME, "containerPort": health, "protocol": "TCP"}],
+        "startupProbe": {
+            "httpGet": {"path": "/ready", "port": health},
+            "periodSeconds": 1,
+            "timeoutSeconds": 1,
+            "failureThreshold": STARTUP_FAILURES_MAX,
+        },
+        "volumeMounts": [mount()],
+        "resources": resources(settings),
+        "securityContext": {
+            "runAsUser": settings.user,
+            "runAsGroup": settings.user,
+            "runAsNonRoot": true,
+            "allowPrivilegeEscalation": false,
+            "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    })
+}
+
+/// The volume with the configuration.
+pub(super) fn volume(settings: &Settings) -> Value {
+    json!({"name": VOLUME, "configMap": {"name": settings.config}})
+}
+
+/// The value of the proxy variables.
+pub(super) fn proxy_url(settings: &Settings) -> String {
+    format!("http://127.0.0.1:{}", settings.ports.outbound)
+}
+
+/// The time between SIGTERM and SIGKILL, as a duration of the configuration.
+fn grace(seconds: u64) -> String {
+    format!("{}s", seconds.min(GRACE_SECONDS_MAX))
+}
+
+fn mount() -> Value {
+    json!({"name": VOLUME, "mountPath": CONFIG_PATH, "readOnly": true})
+}
+
+fn resources(settings: &Settings) -> Value {
+    let resources = &settings.resources;
+    json!({
+        "requests": {"cpu": resources.cpu_request, "memory": resources.memory_request},
+        "limits": {"memory": resources.memory_limit},
+    })
+}
+
+fn from_field(name: &str, path: &str) -> Value {
+    json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}})
+}

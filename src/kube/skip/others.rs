@@ -1,0 +1,120 @@
+//! What is in a pod already: our own work, another mesh's, or something that has taken our place.
+//!
+//! In: a pod. Out: nothing, or the reason not to touch it.
+
+use serde_json::{Map, Value};
+
+use super::{Pod, Reason, Skip, containers, is_marked};
+use crate::kube::settings::{CAPTURE_NAME, PROXY_NAME, STATUS, Settings, VOLUME};
+
+/// Sidecars of other meshes, by the name of their container.
+pub(in crate::kube) const OTHER_CONTAINERS: &[(&str, &str)] = &[
+    ("istio-proxy", "Istio"),
+    ("linkerd-proxy", "Linkerd"),
+    ("kuma-sidecar", "Kuma"),
+    ("consul-dataplane", "Consul"),
+    ("envoy-sidecar", "Consul"),
+];
+
+/// The marks that they leave, by the name of the annotation.
+pub(in crate::kube) const OTHER_MARKS: &[(&str, &str)] = &[
+    ("sidecar.istio.io/status", "Istio"),
+    ("linkerd.io/proxy-version", "Linkerd"),
+    ("kuma.io/sidecar-injected", "Kuma"),
+    ("consul.hashicorp.com/connect-inject-status", "Consul"),
+];
+
+/// A pod that has our mark, or a container of the sidecar's name, put there by hand.
+pub(super) fn injected(pod: &Pod) -> Result<(), Skip> {
+    if is_marked(pod) {
+        return Err(Skip::new(Reason::AlreadyInjected, format!("it has the annotation {STATUS}")));
+    }
+    if has_container(pod, PROXY_NAME) {
+        let message = format!("it has a container named {PROXY_NAME}");
+        return Err(Skip::new(Reason::AlreadyInjected, message));
+    }
+    Ok(())
+}
+
+/// Two meshes in one pod would capture each other's connections.
+pub(super) fn mesh(pod: &Pod) -> Result<(), Skip> {
+    for (name, mesh) in OTHER_CONTAINERS {
+        if has_container(pod, name) {
+            let message = format!("it has {mesh}'s sidecar, the container {name}");
+            return Err(Skip::new(Reason::OtherMesh, message));
+        }
+    }
+    for (name, mesh) in OTHER_MARKS {
+        if pod.annotations.contains_key(*name) {
+            let message = format!("it has {mesh}'s mark, the annotation {name}");
+            return Err(Skip::new(Reason::OtherMesh, message));
+        }
+    }
+    Ok(())
+}
+
+/// Names must be unique in a pod.
+pub(super) fn names(pod: &Pod) -> Result<(), Skip> {
+    if has_container(pod, CAPTURE_NAME) {
+        let message = format!("it has a container named {CAPTURE_NAME}, which is not ours");
+        return Err(Skip::new(Reason::NameTaken, message));
+    }
+    let volumes = pod.spec.get("volumes").and_then(Value::as_array).into_iter().flatten();
+    if volumes.into_iter().any(|volume| volume.get("name").and_then(Value::as_str) == Some(VOLUME)) {
+        let message = format!("it has a volume named {VOLUME}, which is not ours");
+        return Err(Skip::new(Reason::NameTaken, message));
+    }
+    Ok(())
+}
+
+/// Containers of a pod share its ports. A port of the node (`hostPort`) is not in the pod, and no matter.
+pub(super) fn ports(pod: &Pod, settings: &Settings) -> Result<(), Skip> {
+    for container in containers(pod.spec) {
+        let ports = container.get("ports").and_then(Value::as_array).into_iter().flatten();
+        for port in ports.filter(|port| is_tcp(port)) {
+            let number = port.get("containerPort").and_then(Value::as_u64);
+            let taken = settings.ports.all().into_iter().find(|(own, _)| number == Some(u64::from(*own)));
+            if let Some((own, what)) = taken {
+                let message = format!(
+                    "its container {} has port {own}, which is Outrigger's {what} port",
+                    name(container)
+                );
+                return Err(Skip::new(Reason::PortTaken, message));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The rules leave the proxy's user alone, so an application of that user would go its own way unseen.
+/// What user an image names cannot be seen here.
+pub(super) fn user(pod: &Pod, user: u32) -> Result<(), Skip> {
+    let of_pod = run_as(pod.spec);
+    for container in containers(pod.spec) {
+        if run_as(container).or(of_pod) == Some(u64::from(user)) {
+            let message = format!(
+                "its container {} runs as user {user}, which is Outrigger's own and not captured",
+                name(container)
+            );
+            return Err(Skip::new(Reason::UserTaken, message));
+        }
+    }
+    Ok(())
+}
+
+fn has_container(pod: &Pod, wanted: &str) -> bool {
+    containers(pod.spec).any(|container| name(container) == wanted)
+}
+
+fn name(container: &Map<String, Value>) -> &str {
+    container.get("name").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// TCP is what is meant when nothing is said.
+fn is_tcp(port: &Value) -> bool {
+    port.get("protocol").and_then(Value::as_str).is_none_or(|protocol| protocol == "TCP")
+}
+
+fn run_as(holder: &Map<String, Value>) -> Option<u64> {
+    holder.get("securityContext")?.get("runAsUser")?.as_u64()
+}
