@@ -179,16 +179,42 @@ def webhook(report, what, documents):
                     ("Fail", 5, "None", "IfNeeded", ["CREATE"], ["pods"]),
                     (hook["failurePolicy"], hook["timeoutSeconds"], hook["sideEffects"], hook["reinvocationPolicy"],
                      hook["rules"][0]["operations"], hook["rules"][0]["resources"]))
-        left_out = [entry["values"] for entry in hook["namespaceSelector"]["matchExpressions"] if entry["operator"] == "NotIn"]
+        left_out = [entry["values"] for entry in hook["namespaceSelector"]["matchExpressions"]
+                    if (entry["key"], entry["operator"]) == ("kubernetes.io/metadata.name", "NotIn")]
         report.holds(f"{what}: {hook['name']} is not asked about kube-system nor its own namespace",
                      left_out and {"kube-system", namespace} <= set(left_out[0]), left_out)
         report.holds(f"{what}: {hook['name']} is about labelled pods alone", labelled(hook), hook)
+    for certificate in by_kind.get("Certificate", [])[1:]:
+        mounted = [volume["secret"]["secretName"] for volume in pod.spec["volumes"]]
+        by = by_kind["MutatingWebhookConfiguration"][0]["metadata"]["annotations"]["cert-manager.io/inject-ca-from"]
+        report.same(f"{what}: the certificate is of the Service, mounted, and its authority in the caBundle",
+                    (f"{service['metadata']['name']}.{namespace}.svc", [certificate["spec"]["secretName"]],
+                     f"{namespace}/{certificate['metadata']['name']}"),
+                    (certificate["spec"]["dnsNames"][0], mounted, by))
     for role in by_kind.get("ClusterRole", []) + by_kind.get("Role", []):
         broad = [rule for rule in role["rules"] if "*" in str(rule) or
-                 not rule.get("resourceNames") and set(rule["verbs"]) - {"create"}]
-        report.same(f"{what}: {role['kind']} {role['metadata']['name']} is over named objects alone", [], broad)
+                 not rule.get("resourceNames") and (rule["resources"], rule["verbs"]) != (["namespaces"], ["get"])]
+        report.same(f"{what}: {role['kind']} {role['metadata']['name']} reads a namespace, and else is over named objects",
+                    [], broad)
 
 
 def labelled(hook):
     return any(entry["key"] == "outrigger.dev/inject" and entry["operator"] == "In" and entry["values"] == ["enabled"]
                for key in ("namespaceSelector", "objectSelector") for entry in hook[key]["matchExpressions"])
+
+
+# === monitoring ===
+
+def monitors(report, documents, shop):
+    """What Prometheus looks for is what injected pods have."""
+    by_kind = {document["kind"]: document["spec"] for document in documents}
+    sidecars = [pod for pod in pods(shop) if pod.proxy]
+    wanted = [endpoint["port"] for endpoint in by_kind["PodMonitor"]["podMetricsEndpoints"]]
+    report.same("monitoring: the PodMonitor's port is that of every sidecar", [wanted] * len(sidecars),
+                [[port["name"] for port in pod.proxy["ports"]] for pod in sidecars])
+    labels = by_kind["ServiceMonitor"]["selector"]["matchLabels"]
+    services = [document for document in shop if document["kind"] == "Service" and
+                labels.items() <= document["metadata"].get("labels", {}).items()]
+    wanted = [endpoint["port"] for endpoint in by_kind["ServiceMonitor"]["endpoints"]]
+    found = [port["name"] for service in services for port in service["spec"]["ports"] if port["targetPort"] == 15020]
+    report.same("monitoring: the ServiceMonitor finds the port of the shop's Service", wanted, found)

@@ -47,6 +47,7 @@ def checks(stage, report):
         pod_rules.selectors(report, f"k8s/{name}", rendered[name])
     webhook(stage, report, rendered)
     configuration(stage, report, rendered)
+    pod_rules.monitors(report, rendered["monitoring"], rendered["shop/injected"])
     shop(stage, report, rendered)
     every_kind(stage, report)
 
@@ -72,7 +73,8 @@ def parse(text):
 
 def versions():
     import kubernetes_validate
-    return [version.rsplit(".", 1)[0] for version in kubernetes_validate.utils.all_versions()[-3:]]
+    return sorted({version.rsplit(".", 1)[0] for version in kubernetes_validate.utils.all_versions()},
+                  key=lambda version: tuple(map(int, version.split("."))))[-3:]
 
 
 def validate(report, what, documents):
@@ -109,27 +111,20 @@ def outrigger(stage, *words, text=None):
 def webhook(stage, report, rendered):
     for variant in ("cert-manager", "self-signed"):
         documents = rendered[f"webhook/{variant}"]
-        # Elsewhere than in its usual namespace, all that names the namespace goes along.
-        moved = render(elsewhere(stage, K8S / "webhook" / variant, "mesh"))
-        left = [document["kind"] for document in moved
-                if "outrigger-system" in str(document).replace(str(exclusions(document)), "")]
+        moved = render(elsewhere(stage, variant, "mesh"))
+        left = [document["kind"] for document in moved if "outrigger-system" in str(document)]
         report.same(f"webhook/{variant}: moved to another namespace, nothing names the old one", [], left)
         for documents in (documents, moved):
             pod_rules.webhook(report, f"webhook/{variant}", documents)
 
 
-def exclusions(document):
-    """The namespaces that are never asked about: the usual one stays among them wherever the webhook is."""
-    return document.get("webhooks", [{}])[0].get("namespaceSelector")
-
-
-def elsewhere(stage, base, namespace):
-    folder = stage.folder / f"moved-{base.name}"
-    folder.mkdir(exist_ok=True)
-    (folder / "kustomization.yaml").write_text(
-        f"apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: {namespace}\n"
-        f"resources: [{os.path.relpath(base, folder.resolve())}]\n")
-    return folder
+def elsewhere(stage, variant, namespace):
+    """A copy whose namespace was changed where its first lines say."""
+    copy = stage.folder / f"moved-{variant}"
+    shutil.copytree(K8S / "webhook", copy)
+    file = copy / variant / "kustomization.yaml"
+    file.write_text(file.read_text().replace("namespace: outrigger-system\n", f"namespace: {namespace}\n"))
+    return copy / variant
 
 
 # === the configuration ===
