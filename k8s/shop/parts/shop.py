@@ -91,10 +91,10 @@ class Server(http.server.ThreadingHTTPServer):
     request_queue_size = 512
 
 
-def serve(name, port, linger):
+def serve(name, host, port, linger):
     Handler.name = name
     Handler.timeout = 5                                        # an idle connection holds the end up no longer
-    server = Server(("", port), Handler)
+    server = Server((host, port), Handler)
     server.ending = threading.Event()
 
     def end(*_):
@@ -127,6 +127,7 @@ def main():
     roles = parser.add_subparsers(dest="role", required=True)
     server = roles.add_parser("serve")
     server.add_argument("name", choices=[*USUAL, "order-service"])
+    server.add_argument("--host", default="")
     server.add_argument("--port", type=int, default=8080)
     server.add_argument("--linger", type=float, default=3)
     crowd = roles.add_parser("customers")
@@ -135,7 +136,7 @@ def main():
     crowd.add_argument("--pause", type=float, default=0.02)
     words = parser.parse_args()
     if words.role == "serve":
-        return serve(words.name, words.port, words.linger)
+        return serve(words.name, words.host, words.port, words.linger)
     return customers(words.count, words.to, words.pause)
 
 
