@@ -19,7 +19,7 @@ use tracing::{error, warn};
 
 use crate::call::refuse_raw;
 use crate::error::Fault;
-use crate::mesh::Local;
+use crate::mesh::{Captured, Local};
 use crate::serve::{Door, serve};
 use crate::stream::Stream;
 use crate::telemetry::{add_one, take_one};
@@ -141,6 +141,15 @@ impl Acceptor {
         &self.peers[self.local.worker]
     }
 
+    /// The door of a connection on the outbound port: that of explicit calls, or what the kernel has captured.
+    fn outbound(&self, socket: &TcpStream) -> Door {
+        let Some(destination) = socket::original_destination(socket) else { return Door::Outbound };
+        let Ok(from) = socket.peer_addr() else { return Door::Outbound };
+        add_one(&self.local.stats.captured);
+        self.local.mesh.dials.watch();
+        Door::Captured(Arc::new(Captured::new(&self.local.mesh, destination, from)))
+    }
+
     fn start(self: &Rc<Self>, socket: TcpStream, door: Door) {
         add_one(&self.local.stats.accepted);
         let limit = self.local.limit_connections();
@@ -155,6 +164,7 @@ impl Acceptor {
             return;
         }
         let _ = socket.set_nodelay(true);
+        let door = if door == Door::Outbound { self.outbound(&socket) } else { door };
         let local = Rc::clone(&self.local);
         tokio::task::spawn_local(async move {
             let _open = open;

@@ -3,6 +3,7 @@
 //! In: a path to a configuration. Out: an exit code. The main thread is the control thread: signals,
 //! reloads, the admin API and name lookups run on it; calls never do.
 
+mod captured;
 mod certificates;
 mod export;
 mod listeners;
@@ -53,8 +54,20 @@ enum Event {
     DrainAsked,
 }
 
+/// What a process is started with.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// The configuration: a file, or a directory of them.
+    pub path: &'a Path,
+    /// How it is read.
+    pub options: &'a Options,
+    /// The application's connections are captured, and the process is not ready while they are not.
+    pub captured: bool,
+}
+
 /// Runs the proxy until it is told to stop. Exit code 0 after a clean drain.
-pub fn run(path: &Path, options: &Options) -> ExitCode {
+pub fn run(start: &Start<'_>) -> ExitCode {
+    let Start { path, options, .. } = start;
     let descriptors = raise_descriptor_limit();
     // Before the first load, so that no change falls between the two.
     let watcher = Watcher::new(path);
@@ -81,7 +94,7 @@ pub fn run(path: &Path, options: &Options) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(control(path, options, Arc::new(config), watcher)) {
+    match runtime.block_on(control(start, Arc::new(config), watcher)) {
         Ok(code) => code,
         Err(error) => {
             error!("{error}");
@@ -112,12 +125,8 @@ fn warn_of_descriptors(connections: usize, descriptors: Option<u64>) {
 }
 
 /// Starts everything, then waits for what happens.
-async fn control(
-    path: &Path,
-    options: &Options,
-    config: Arc<Config>,
-    mut watcher: Watcher,
-) -> io::Result<ExitCode> {
+async fn control(start: &Start<'_>, config: Arc<Config>, mut watcher: Watcher) -> io::Result<ExitCode> {
+    let Start { path, options, captured } = *start;
     let mut signals = Signals::new()?;
     let mut listeners = Listeners::open(&config)?;
     let status = Arc::new(Status::new(version(&config)));
@@ -146,6 +155,11 @@ async fn control(
     }
     for (door, sockets) in listeners.take_doors() {
         workers.listen(&door, sockets).await;
+    }
+    if captured {
+        status.set_capture(Some(captured::MISSING));
+        captured::prove_spared().await?;
+        tokio::spawn(captured::watch(Arc::clone(&status)));
     }
     status.set_ready();
     info!(

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::app::Start;
 use crate::config::{Options, UnknownKeys};
 
 /// A sidecar proxy: deadlines, retries, circuit breaking and bulkheads for outbound calls, declared
@@ -36,6 +37,12 @@ enum Command {
     Run {
         #[command(flatten)]
         source: Source,
+        /// The application's connections are captured (`outrigger capture apply`): not ready while they are not.
+        #[arg(long)]
+        captured: bool,
+        /// Serve probes and scrapers on this port of every address, where the YAML has no `health`.
+        #[arg(long, value_name = "PORT")]
+        health_port: Option<u16>,
     },
     /// Tell every problem of a configuration, or the values in effect.
     Check {
@@ -111,7 +118,10 @@ pub fn main() -> ExitCode {
 /// Does what these arguments say; the first is the name of the program.
 pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match Arguments::parse_from(arguments).command {
-        Command::Run { source } => run::run(&source.config, &source.options()),
+        Command::Run { source, captured, health_port } => {
+            let options = Options { health_port, ..source.options() };
+            run::run(&Start { path: &source.config, options: &options, captured })
+        }
         Command::Check { source, effective } => {
             check::check(&source.config, &source.options(), effective.as_deref())
         }

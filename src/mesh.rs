@@ -5,9 +5,11 @@
 //! service, and only `off` resets it. A service's state is made at its first call, so that a
 //! thousand services that nobody calls cost nothing.
 
+mod captured;
 mod local;
 mod replay;
 mod view;
+mod virtual_names;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -21,11 +23,13 @@ use tokio::time::Instant;
 use crate::config::{Config, Mode, Policy, Service};
 use crate::policy::{Breaker, Budget, Bulkhead, Slots};
 use crate::route::Router;
-use crate::upstream::{EndpointSet, Source};
+use crate::upstream::{Dials, EndpointSet, Source};
 
+pub use captured::Captured;
 pub use local::{Local, LocalRoute, LocalService, Plan};
 pub use replay::{Replay, ReplayShare, ServiceReplay};
 pub use view::{BulkheadView, EndpointView, ForceError, ServiceView};
+pub use virtual_names::VirtualNames;
 
 /// Most destinations without a service that are remembered; beyond it all are forgotten, and found anew.
 pub const UNKNOWN_MAX: usize = 1024;
@@ -36,12 +40,18 @@ pub struct Mesh {
     snapshot: ArcSwap<Snapshot>,
     states: Mutex<HashMap<Arc<str>, Arc<ServiceState>>>,
     unknown: Mutex<HashMap<(String, u16), Arc<EndpointSet>>>,
+    /// What names of the configuration resolve to, for captured connections.
+    hosts: Mutex<HashMap<Box<str>, Arc<EndpointSet>>>,
     resolver: mpsc::Sender<Arc<EndpointSet>>,
     search: Vec<String>,
     /// Request bodies kept for retries.
     pub replay: Arc<Replay>,
     /// Application connections open, over all workers.
     pub connections: AtomicUsize,
+    /// Addresses that stand for names.
+    pub virtual_names: VirtualNames,
+    /// The latest dials, once anything is captured.
+    pub dials: Dials,
     /// Number of workers.
     pub workers: usize,
     /// When the process started.
@@ -61,7 +71,7 @@ pub struct Snapshot {
 }
 
 /// The state of one service under one configuration. The parts are carried over to the next one.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ServiceState {
     /// The service's name.
     pub name: Arc<str>,
@@ -98,6 +108,9 @@ impl Mesh {
             snapshot: ArcSwap::from_pointee(Snapshot::new(config, own, &search)),
             states: Mutex::default(),
             unknown: Mutex::default(),
+            hosts: Mutex::default(),
+            virtual_names: VirtualNames::default(),
+            dials: Dials::default(),
             resolver,
             search,
             connections: AtomicUsize::new(0),
@@ -113,6 +126,7 @@ impl Mesh {
     /// Puts another configuration in force. States of services that stay are carried over.
     pub fn apply(&self, config: Arc<Config>, own: Vec<SocketAddr>, now: Instant) {
         self.replay.resize(config.limits.replay_bytes);
+        self.forget_hosts(&config);
         let next = Snapshot::new(config, own, &self.search);
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let mut kept = HashMap::with_capacity(states.len());

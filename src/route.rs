@@ -53,6 +53,8 @@ pub enum Asking {
     Https,
     /// CONNECT: the port it names is meant.
     Connect,
+    /// A captured call, http or TLS: the port is the one that was dialled.
+    Captured,
 }
 
 // === impl Router ===
@@ -92,20 +94,25 @@ impl Router {
     /// Whom a call to `authority` (`host[:port]`, as it was sent) is for.
     pub fn choose(&self, authority: &[u8], asking: Asking) -> Choice {
         let Some(parsed) = Authority::parse(authority) else { return Choice::Nowhere };
-        let mut lower = [0u8; HOST_BYTES_MAX];
-        let name = match lower.get_mut(..parsed.host.len()) {
-            Some(lower) => {
-                lower.copy_from_slice(parsed.host);
-                lower.make_ascii_lowercase();
-                &*lower
-            }
-            None => return self.unclaimed(),
-        };
-        let claims = self.hosts.get(name).map(Vec::as_slice).unwrap_or_default();
-        match claims.iter().find(|claim| claim.covers(parsed.port, asking)) {
-            Some(claim) => Choice::Service(claim.service),
+        match self.claimant(parsed.host, parsed.port, asking) {
+            Some(service) => Choice::Service(service),
             None => self.unclaimed(),
         }
+    }
+
+    /// The service that claims `host`, as it was spelled, and `port`.
+    pub fn claimant(&self, host: &[u8], port: Option<u16>, asking: Asking) -> Option<usize> {
+        let mut lower = [0u8; HOST_BYTES_MAX];
+        let name = lower.get_mut(..host.len())?;
+        name.copy_from_slice(host);
+        name.make_ascii_lowercase();
+        let claims = self.hosts.get(&*name).map(Vec::as_slice).unwrap_or_default();
+        claims.iter().find(|claim| claim.covers(port, asking)).map(|claim| claim.service)
+    }
+
+    /// Whether any service claims `host`, lower-cased, whatever the port.
+    pub fn claims(&self, host: &str) -> bool {
+        self.hosts.contains_key(host.as_bytes())
     }
 
     /// The index of the service with this name.
@@ -113,7 +120,8 @@ impl Router {
         self.names.get(name).copied()
     }
 
-    fn unclaimed(&self) -> Choice {
+    /// What a call is that no service claims.
+    pub fn unclaimed(&self) -> Choice {
         match self.unknown {
             Unknown::Allow => Choice::Unknown,
             Unknown::Deny => Choice::Denied,
@@ -127,6 +135,9 @@ impl Claim {
     fn covers(&self, port: Option<u16>, asking: Asking) -> bool {
         let own = port.is_some_and(|port| self.own_ports.contains(&port));
         match (self.port, asking) {
+            (pattern, Asking::Captured) => {
+                port.is_some_and(|port| covers_dialled(pattern, &self.own_ports, port))
+            }
             (PortPattern::Any, _) => true,
             (PortPattern::Exact(exact), Asking::Http) => port.unwrap_or(80) == exact,
             (PortPattern::Exact(exact), Asking::Https) => port.unwrap_or(443) == exact,
@@ -138,7 +149,17 @@ impl Claim {
     }
 }
 
-fn own_ports(endpoints: &Endpoints) -> Vec<u16> {
+/// Whether a host's ports, as they are written, cover one that was dialled; those of the endpoints are `own`.
+pub fn covers_dialled(pattern: PortPattern, own: &[u16], port: u16) -> bool {
+    match pattern {
+        PortPattern::Any => true,
+        PortPattern::Exact(exact) => exact == port,
+        PortPattern::Usual => port == 80 || port == 443 || own.contains(&port),
+    }
+}
+
+/// The ports that a service's own addresses have.
+pub fn own_ports(endpoints: &Endpoints) -> Vec<u16> {
     match endpoints {
         Endpoints::Static(addresses) => addresses.iter().map(SocketAddr::port).collect(),
         Endpoints::Dns { port, .. } => vec![*port],

@@ -5,6 +5,7 @@
 
 mod admit;
 mod admit_http2;
+mod captured;
 mod churn;
 mod detect;
 mod http1;
@@ -12,6 +13,7 @@ mod http2;
 mod runners;
 mod tls;
 mod wait;
+mod whose;
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -20,14 +22,15 @@ use std::sync::Arc;
 use bytes::BytesMut;
 
 use crate::call::{Begin, Client, Request, Tunnelled, tunnel};
-use crate::mesh::{Local, Plan};
+use crate::mesh::{Captured, Local, Plan};
 use crate::stream::Stream;
 use crate::telemetry::{add_one, take_one};
-use crate::wire::Opening;
+use crate::wire::{Opening, asks_a_proxy};
 
 use admit::opaque_upload;
 use detect::{Told, told};
 use wait::Closed;
+use whose::{Asked, whose};
 
 /// The way a connection came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub enum Door {
     Service(Arc<str>),
     /// A tunnel to a destination that no service claims, as CONNECT named it: every call goes there.
     Unknown(Arc<[u8]>),
+    /// The kernel sent it here: the address that was dialled decides whose each call is.
+    Captured(Arc<Captured>),
 }
 
 /// What was found inside a tunnel, and where it goes.
@@ -52,14 +57,24 @@ pub async fn serve(local: Rc<Local>, stream: Stream, mut door: Door) {
     let mut client = Client::new(stream, Rc::clone(&local.closing));
     let notified = pin!(local.closed.notified());
     let mut closed = Closed::new(notified);
+    if let Door::Captured(captured) = &door
+        && !captured::opens(&local, &mut client, captured).await
+    {
+        return;
+    }
     let mut told = told(&local, &mut client, &door, &mut closed).await;
+    if let Door::Captured(captured) = &door
+        && captured::is_loop(&local, captured)
+    {
+        return captured::refuse_loop(&local, &mut client, captured, &told).await;
+    }
     loop {
         let inside = match told {
             Told::Over => return,
             Told::Http1 { head_due } => http1::serve(&local, &mut client, &door, head_due, &mut closed).await,
             Told::Http2 => return Box::pin(http2::serve(&local, client.stream, &door)).await,
-            Told::Tls(hello) if door == Door::Outbound => {
-                return tls::pass(&local, &mut client, &hello).await;
+            Told::Tls(hello) if matches!(door, Door::Outbound | Door::Captured(_)) => {
+                return tls::pass(&local, &mut client, &door, &hello).await;
             }
             Told::Tls(_) => opaque(&local, &mut client, &door, Begin { tls: true, ..BYTES }).await,
             Told::Opaque { detect } => opaque(&local, &mut client, &door, Begin { detect, ..BYTES }).await,
@@ -68,6 +83,7 @@ pub async fn serve(local: Rc<Local>, stream: Stream, mut door: Door) {
         door = inside.door;
         told = match inside.found {
             Opening::Http2 => Told::Http2,
+            Opening::Http1 if is_for_another_proxy(&door, &client) => Told::Opaque { detect: false },
             Opening::Http1 | Opening::Tls(_) | Opening::Opaque | Opening::More => {
                 Told::Http1 { head_due: None }
             }
@@ -80,18 +96,24 @@ const BYTES: Begin = Begin { asked: false, detect: false, tls: false };
 
 /// A connection whose destination is known and whose bytes are not: layer-4 policies.
 async fn opaque(local: &Local, client: &mut Client, door: &Door, begin: Begin) -> Option<Inside> {
-    let plan = match door {
-        Door::Outbound => None,
-        Door::Service(name) => {
-            let now = tokio::time::Instant::now();
-            local.index_of(name).map(|index| local.plan(index, b"", b"", |_| None, now))
+    let now = tokio::time::Instant::now();
+    let plan = match whose(local, door, &Asked::NOTHING, |_| None, now) {
+        Ok(plan) => plan,
+        Err((fault, what)) => {
+            local.record_refusal(fault, &what, b"", None, now);
+            client.stream.reset_on_close();
+            return None;
         }
-        Door::Unknown(authority) => local.plan_unknown(authority, 80),
     };
-    match carry(local, client, plan?, BytesMut::new(), begin).await {
+    match carry(local, client, plan, BytesMut::new(), begin).await {
         Tunnelled::Http(found) => Some(Inside { door: door.clone(), found }),
         Tunnelled::Over | Tunnelled::Refused(_) => None,
     }
+}
+
+/// Whether an application asks a proxy of its own for something: that one is to understand it, not we.
+fn is_for_another_proxy(door: &Door, client: &Client) -> bool {
+    matches!(door, Door::Captured(_)) && asks_a_proxy(&client.stream.input)
 }
 
 /// A tunnel for a connection that has no request; `line` stands for it in the access log.

@@ -4,6 +4,7 @@
 //! waited in its pool. Knows nothing of policies beyond what it is told for one attempt.
 
 mod connect;
+mod dials;
 pub mod discover;
 mod endpoints;
 pub mod http2;
@@ -11,6 +12,7 @@ mod pool;
 mod tls;
 
 pub use connect::{NoConnection, connect, is_exhaustion};
+pub use dials::Dials;
 pub use endpoints::{
     Endpoint, EndpointList, EndpointSet, FAILED_LOOKUP_WAIT, InFlight, Source, TTL_MAX, TTL_MIN,
 };

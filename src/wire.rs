@@ -22,7 +22,9 @@ mod properties;
 pub use body::{BodyDecoder, BodyEncoder, BodyError, Moved, transcode};
 pub use chunked::{ChunkDecoder, ChunkError, Step};
 pub use field::{Field, Kind, Range};
-pub use opening::{ClientHello, HTTP2_PREFACE, Opening, TLS_HANDSHAKE, opening, opens_like_http2};
+pub use opening::{
+    ClientHello, HTTP2_PREFACE, Opening, TLS_HANDSHAKE, asks_a_proxy, opening, opens_like_http2,
+};
 pub use request::{Malformed, Parsed, Target, parse_request, upstream_request};
 pub use response::{ClientSide, ResponseHead, client_response, parse_response};
 pub use scan::head_end;

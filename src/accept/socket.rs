@@ -6,7 +6,9 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpStream;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// Connections the kernel holds for us until they are accepted.
 const BACKLOG: i32 = 4096;
@@ -41,6 +43,18 @@ pub fn listen_again(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpLi
 /// As [`listen`].
 pub fn listen_alone(address: SocketAddr) -> io::Result<TcpListener> {
     bind(address, false)
+}
+
+/// Where a connection was going before the kernel sent it here. `None`: it was dialled to us.
+pub(super) fn original_destination(socket: &TcpStream) -> Option<SocketAddr> {
+    let own = socket.local_addr().ok()?;
+    let socket = SockRef::from(socket);
+    // An IPv4 connection on an IPv6 socket is still one of IPv4 to the kernel's rules.
+    let is_ipv4 = own.ip().to_canonical().is_ipv4();
+    let original = if is_ipv4 { socket.original_dst_v4() } else { socket.original_dst_v6() };
+    let original = original.ok()?.as_socket()?;
+    let same = original.port() == own.port() && original.ip().to_canonical() == own.ip().to_canonical();
+    (!same).then_some(original)
 }
 
 fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {

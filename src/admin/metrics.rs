@@ -116,6 +116,10 @@ fn attempts(text: &mut Text, totals: &Totals, services: &[ServiceView]) {
             text.sample(&table::RETRY_BUDGET_TOKENS, &[&service.name], tokens);
         }
     }
+    // Also when 0: whoever watches for the first one needs something to compare it with.
+    for (service, counts) in &totals.services {
+        text.sample(&table::HOST_MISMATCHES, &[service], counts.host_mismatches);
+    }
     per_service(text, totals, &table::OBSERVED, |counts| counts.observed);
 }
 
@@ -164,6 +168,7 @@ fn bulkheads(text: &mut Text, totals: &Totals, services: &[ServiceView]) {
 fn connections(text: &mut Text, totals: &Totals) {
     text.sample(&table::CONNECTIONS, &["application"], totals.open);
     text.sample(&table::CONNECTIONS_ACCEPTED, &[], totals.accepted);
+    text.sample(&table::CONNECTIONS_CAPTURED, &[], totals.captured);
     text.sample(&table::CONNECTIONS_REFUSED, &[], totals.refused);
     text.sample(&table::ACCEPT_ERRORS, &[], totals.accept_errors);
     for (service, counts) in totals.services.iter().filter(|(_, counts)| counts.opened > 0) {

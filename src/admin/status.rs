@@ -16,6 +16,7 @@ pub struct Status {
     started: SystemTime,
     ready: AtomicBool,
     draining: AtomicBool,
+    capture: Mutex<Option<&'static str>>,
     applied: AtomicU64,
     unchanged: AtomicU64,
     rejected: AtomicU64,
@@ -108,6 +109,7 @@ impl Status {
             started: now,
             ready: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            capture: Mutex::default(),
             applied: AtomicU64::new(0),
             unchanged: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
@@ -135,17 +137,22 @@ impl Status {
         self.draining.load(Ordering::Acquire)
     }
 
+    /// Notes that connections which should be captured are not, in words; `None`: all is well.
+    pub fn set_capture(&self, missing: Option<&'static str>) {
+        *self.capture.lock().unwrap_or_else(PoisonError::into_inner) = missing;
+    }
+
     /// Whether calls should be sent here.
     ///
     /// # Errors
-    /// Why not: `starting` or `draining`.
+    /// Why not: `starting`, `draining`, or what [`Status::set_capture`] was told.
     pub fn readiness(&self) -> Result<(), &'static str> {
-        if self.is_draining() {
-            Err("draining")
-        } else if self.ready.load(Ordering::Acquire) {
-            Ok(())
-        } else {
-            Err("starting")
+        let capture = *self.capture.lock().unwrap_or_else(PoisonError::into_inner);
+        match capture {
+            _ if self.is_draining() => Err("draining"),
+            _ if !self.ready.load(Ordering::Acquire) => Err("starting"),
+            Some(missing) => Err(missing),
+            None => Ok(()),
         }
     }
 
@@ -206,6 +213,10 @@ mod tests {
         let status = Status::new("1");
         assert_eq!(status.readiness(), Err("starting"));
         status.set_ready();
+        assert_eq!(status.readiness(), Ok(()));
+        status.set_capture(Some("not captured"));
+        assert_eq!(status.readiness(), Err("not captured"));
+        status.set_capture(None);
         assert_eq!(status.readiness(), Ok(()));
         status.set_draining();
         assert_eq!(status.readiness(), Err("draining"));

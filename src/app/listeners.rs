@@ -56,17 +56,21 @@ impl Listeners {
             admin: Vec::new(),
         };
         for address in &config.outbound.listen {
-            if let Some(sockets) = bind_where_it_exists("outbound.listen", *address, config.workers)? {
+            let bind = || listen(*address, config.workers);
+            if let Some(sockets) = where_it_exists("outbound.listen", *address, bind)? {
                 listeners.show("outbound", &sockets)?;
                 listeners.doors.push((Door::Outbound, sockets));
             }
         }
         for (purpose, addresses) in [("admin", &config.admin), ("health", &config.health)] {
             for address in addresses {
-                let socket = listen_alone(*address)
-                    .map_err(|error| explain(&format!("{purpose}.listen"), *address, &error))?;
-                listeners.show(purpose, std::slice::from_ref(&socket))?;
-                listeners.admin.push((socket, purpose == "health"));
+                let bound = where_it_exists(&format!("{purpose}.listen"), *address, || {
+                    listen_alone(*address).map(|socket| vec![socket])
+                })?;
+                for socket in bound.into_iter().flatten() {
+                    listeners.show(purpose, std::slice::from_ref(&socket))?;
+                    listeners.admin.push((socket, purpose == "health"));
+                }
             }
         }
         let difference = listeners.difference(config)?;
@@ -151,14 +155,14 @@ fn announce(purpose: &str, address: SocketAddr) -> Listener {
     Listener { purpose: purpose.to_owned(), address }
 }
 
-/// The default names `[::1]` too, which a host without IPv6 does not have.
-fn bind_where_it_exists(
+/// Binds, but for addresses of IPv6 on a host that has none: the default names `[::1]` too.
+fn where_it_exists(
     key: &str,
     address: SocketAddr,
-    workers: usize,
+    bind: impl FnOnce() -> io::Result<Vec<TcpListener>>,
 ) -> io::Result<Option<Vec<TcpListener>>> {
     const EAFNOSUPPORT: i32 = 97;
-    match listen(address, workers) {
+    match bind() {
         Ok(sockets) => Ok(Some(sockets)),
         Err(error)
             if address.is_ipv6()

@@ -134,7 +134,8 @@ impl<'p, S: Side> Call<'p, S> {
         let until = give_up.map_or(limit, |give_up| give_up.min(limit));
         let tls = self.plan.service.tls.as_deref().filter(|_| offer != Offer::Raw);
         let tls = tls.map(|client| (client, offer));
-        let connected = self.watching(self.deadline, connect(address, tls, until)).await;
+        let connected =
+            self.watching(self.deadline, connect(address, tls, until, &self.local.mesh.dials)).await;
         connected.map_err(NoConnection::from).and_then(|connected| connected).map_err(|failed| {
             let address_alone = Detail::Address(address);
             let detail = failed.tls.map_or(address_alone, |fault| Detail::Tls(address, fault));

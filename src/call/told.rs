@@ -175,6 +175,7 @@ impl<S: Side> Call<'_, S> {
             files: Arc::clone(&plan.service.files),
             service: plan.service.origin,
             route: plan.route().origin,
+            host_mismatch: plan.service.host_mismatch,
         };
         let callers_deadline = self.is_callers_deadline();
         let mut attempts = self.record.trail.take();

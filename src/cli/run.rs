@@ -1,20 +1,18 @@
 //! `outrigger run`: the proxy itself.
 //!
-//! In: a path and options. Out: the exit code of the process. Sets up the process's own log, on
+//! In: what to start with. Out: the exit code of the process. Sets up the process's own log, on
 //! standard error so that an access log may have standard output.
 
 use std::io::IsTerminal;
-use std::path::Path;
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::app;
-use crate::config::Options;
+use crate::app::{self, Start};
 
 /// Runs until told to stop.
-pub(super) fn run(path: &Path, options: &Options) -> ExitCode {
+pub(super) fn run(start: &Start<'_>) -> ExitCode {
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .with_env_var("OUTRIGGER_LOG")
@@ -25,5 +23,5 @@ pub(super) fn run(path: &Path, options: &Options) -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
-    app::run(path, options)
+    app::run(start)
 }

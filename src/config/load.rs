@@ -18,6 +18,8 @@ const FILES_MAX: usize = 1_000;
 pub struct Options {
     /// What an unknown key is.
     pub unknown_keys: UnknownKeys,
+    /// The port of `health.listen`, on every address, where the files have none; for pods.
+    pub health_port: Option<u16>,
     /// What is taken from outside the files.
     pub environment: Environment,
 }

@@ -22,7 +22,7 @@ fn options() -> Options {
         is_killed: true,
         variables: Variables::default(),
     };
-    Options { unknown_keys: UnknownKeys::Error, environment }
+    Options { unknown_keys: UnknownKeys::Error, health_port: None, environment }
 }
 
 /// The configuration, or a panic with all its problems.

@@ -4,6 +4,7 @@
 //! call, made of values of this thread alone: no lock and no shared count is touched to plan a
 //! call. Connections and counters are kept by the service's name and survive reloads.
 
+mod elsewhere;
 mod kept;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::config::{Alpn, Origin, Policy, Protocol};
 use crate::error::Fault;
-use crate::route::{Authority, Choice, route_of};
+use crate::route::{Asking, Authority, Choice, route_of};
 use crate::telemetry::story::Story;
 use crate::telemetry::{
     AccessLog, CallRecord, Outlet, RouteStats, ServiceStats, Stories, Traits, WorkerReport, WorkerStats,
@@ -30,6 +31,7 @@ use crate::wire::{Told, TraceParent};
 
 use kept::{Kept, Ways};
 
+use super::captured::Claimed;
 use super::{Mesh, ServiceReplay, ServiceState, Snapshot, UNKNOWN_MAX};
 
 /// Most destinations without a service that a report names.
@@ -52,9 +54,10 @@ pub struct Local {
     pub closing: Rc<Cell<bool>>,
     /// Told when `closing` becomes true, for connections that wait between calls.
     pub closed: Notify,
-    view: RefCell<Rc<View>>,
+    pub(super) view: RefCell<Rc<View>>,
     kept: RefCell<HashMap<Arc<str>, Rc<Kept>>>,
     unknown: RefCell<HashMap<Box<[u8]>, Rc<LocalService>>>,
+    elsewhere: RefCell<HashMap<elsewhere::Key, Rc<LocalService>>>,
     unknown_stats: Rc<ServiceStats>,
     unknown_route: Rc<RouteStats>,
     random: RefCell<fastrand::Rng>,
@@ -62,9 +65,10 @@ pub struct Local {
 
 /// The snapshot as this worker uses it.
 #[derive(Debug)]
-struct View {
-    snapshot: Arc<Snapshot>,
+pub(super) struct View {
+    pub(super) snapshot: Arc<Snapshot>,
     services: Vec<OnceCell<Rc<LocalService>>>,
+    claimed: Vec<OnceCell<Claimed>>,
 }
 
 /// A service as this worker uses it.
@@ -97,6 +101,8 @@ pub struct LocalService {
     pub origin: Origin,
     /// The files that origins point into.
     pub files: Arc<[PathBuf]>,
+    /// The request named it, and it is not where the call goes.
+    pub host_mismatch: bool,
     /// Calls planned, for unknown destinations.
     calls: Cell<u64>,
     /// The routes, and last the calls that match none.
@@ -104,7 +110,7 @@ pub struct LocalService {
 }
 
 /// A route as this worker uses it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LocalRoute {
     /// Its name; empty for calls that match no route.
     pub name: Arc<str>,
@@ -149,6 +155,7 @@ impl Local {
             view,
             kept: RefCell::default(),
             unknown: RefCell::default(),
+            elsewhere: RefCell::default(),
             unknown_stats: Rc::new(ServiceStats::new()),
             unknown_route: Rc::new(RouteStats::new()),
             random: RefCell::new(fastrand::Rng::new()),
@@ -167,6 +174,7 @@ impl Local {
             }
         }
         self.unknown.borrow_mut().clear();
+        self.elsewhere.borrow_mut().clear();
         *self.view.borrow_mut() = Rc::new(View::new(snapshot));
     }
 
@@ -183,13 +191,32 @@ impl Local {
 
     /// What the service with this name speaks.
     pub fn protocol_of(&self, name: &str) -> Option<Protocol> {
-        let index = self.index_of(name)?;
-        Some(self.view.borrow().snapshot.config.services[index].protocol)
+        Some(self.protocol_at(self.index_of(name)?))
+    }
+
+    /// What the service at `index` speaks.
+    pub fn protocol_at(&self, index: usize) -> Protocol {
+        self.view.borrow().snapshot.config.services[index].protocol
     }
 
     /// Whether the service at `index` was the first to speak on the last connection that was silent.
     pub fn speaks_first(&self, index: usize) -> bool {
         self.view.borrow().services[index].get().is_some_and(|service| service.speaks_first.get())
+    }
+
+    /// What a call is that no service claims.
+    pub fn unclaimed(&self) -> Choice {
+        self.view.borrow().snapshot.router.unclaimed()
+    }
+
+    /// The service that claims `host` and the port that was dialled.
+    pub fn claimant(&self, host: &[u8], port: u16) -> Option<usize> {
+        self.view.borrow().snapshot.router.claimant(host, Some(port), Asking::Captured)
+    }
+
+    /// Whether a destination that no service claims was the first to speak on the last silent connection.
+    pub fn unknown_speaks_first(&self, authority: &[u8]) -> bool {
+        self.unknown.borrow().get(authority).is_some_and(|service| service.speaks_first.get())
     }
 
     /// How long a silent connection is waited for before its destination is dialled.
@@ -234,7 +261,7 @@ impl Local {
     }
 
     /// Finds the service for an authority.
-    pub fn choose(&self, authority: &[u8], asking: crate::route::Asking) -> Choice {
+    pub fn choose(&self, authority: &[u8], asking: Asking) -> Choice {
         self.view.borrow().snapshot.router.choose(authority, asking)
     }
 
@@ -281,6 +308,7 @@ impl Local {
             speaks_first: Rc::default(),
             round: Cell::new(0),
             index: None,
+            host_mismatch: false,
             calls: Cell::new(1),
             routes: vec![LocalRoute {
                 name: Arc::from(""),
@@ -317,7 +345,7 @@ impl Local {
             let idle = idle.map_or(snapshot.config.unknown.pool.idle, |policy| policy.pool.idle);
             sweep(&ways.pools, &ways.http2, list.as_deref(), idle, now);
         }
-        for service in self.unknown.borrow().values() {
+        for service in self.unknown.borrow().values().chain(self.elsewhere.borrow().values()) {
             let idle = snapshot.config.unknown.pool.idle;
             let list = service.state.endpoints.peek();
             sweep(&service.pools, &service.http2, list.as_deref(), idle, now);
@@ -392,6 +420,7 @@ impl Local {
             index: Some(index),
             origin: settings.origin,
             files: Arc::clone(&snapshot.config.files),
+            host_mismatch: false,
             calls: Cell::new(0),
             routes: kept.routes(settings),
         })
@@ -429,7 +458,13 @@ impl LocalService {
 impl View {
     fn new(snapshot: Arc<Snapshot>) -> Self {
         let services = snapshot.config.services.iter().map(|_| OnceCell::new()).collect();
-        Self { snapshot, services }
+        let claimed = snapshot.config.services.iter().map(|_| OnceCell::new()).collect();
+        Self { snapshot, services, claimed }
+    }
+
+    /// The addresses that are those of the service at `index`.
+    pub(super) fn claimed(&self, mesh: &Mesh, index: usize) -> &Claimed {
+        self.claimed[index].get_or_init(|| Claimed::new(mesh, &self.snapshot.config.services[index]))
     }
 }
 

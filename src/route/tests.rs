@@ -51,6 +51,19 @@ fn ports_that_are_spelled_out_are_meant() {
 }
 
 #[test]
+fn of_a_captured_call_the_port_that_was_dialled_counts() {
+    let router = router(SHOP, &[]);
+    let claimant = |host: &str, port| router.claimant(host.as_bytes(), Some(port), Asking::Captured);
+    for (host, port) in [("payment", 80), ("Payment", 443), ("payment", 9101), ("exact", 8443), ("any", 5)] {
+        assert_eq!(claimant(host, port), Some(0), "{host}:{port}");
+    }
+    for (host, port) in [("payment", 8080), ("exact", 80), ("other", 80)] {
+        assert_eq!(claimant(host, port), None, "{host}:{port}");
+    }
+    assert!(router.claims("payment") && !router.claims("other"));
+}
+
+#[test]
 fn a_host_of_one_label_answers_to_its_expansions() {
     let router = router(SHOP, &["shop.svc.cluster.local", "svc.cluster.local."]);
     assert_eq!(router.choose(b"user.shop.svc.cluster.local", Asking::Http), Choice::Service(1));

@@ -12,10 +12,11 @@ use crate::error::Fault;
 use crate::head::{Framing, Method, RequestHead, Version};
 use crate::mesh::{Local, Plan, ReplayShare};
 use crate::policy::is_idempotent;
-use crate::route::{Asking, Authority, Choice};
+use crate::route::Asking;
 use crate::wire::{Field, Parsed, SpanPlaces, TraceParent, parse_request, upstream_request};
 
 use super::Door;
+use super::whose::{Asked, whose};
 
 /// A request that may go on its way.
 pub(super) struct Admitted {
@@ -116,60 +117,27 @@ fn plan(
             fields.iter().find(|field| field.name.of_bytes(head).eq_ignore_ascii_case(name.as_bytes()));
         field.map(|field| field.value.of_bytes(head))
     };
+    let asking = match (door, parsed.method_kind, parsed.target.secure) {
+        (_, Method::Connect, _) => Asking::Connect,
+        (Door::Captured(_), _, false) => Asking::Captured,
+        (_, _, true) => Asking::Https,
+        (_, _, false) => Asking::Http,
+    };
     let authority = parsed.target.authority.of_bytes(head);
-    let asking = match (parsed.method_kind, parsed.target.secure) {
-        (Method::Connect, _) => Asking::Connect,
-        (_, true) => Asking::Https,
-        (_, false) => Asking::Http,
-    };
-    let refuse = |fault, what: String| Refusal {
-        line: first_line(head).into(),
-        fault,
-        what,
-        // After CONNECT come bytes of a tunnel, which must not be read as requests.
-        keep_alive: parsed.keep_alive
-            && parsed.version == Version::Http11
-            && parsed.framing == Framing::None
-            && asking != Asking::Connect,
-        without_body: parsed.method_kind == Method::Head,
-        trace: None,
-    };
-    match door {
-        Door::Outbound => {}
-        Door::Service(name) => {
-            return match local.index_of(name) {
-                Some(index) => Ok(local.plan(index, method, path, header, now)),
-                None => Err(refuse(Fault::NoRoute, format!("{name} is no longer in the configuration"))),
-            };
+    whose(local, door, &Asked { asking, authority, method, path }, header, now).map_err(|(fault, what)| {
+        Refusal {
+            line: first_line(head).into(),
+            fault,
+            what,
+            // After CONNECT come bytes of a tunnel, which must not be read as requests.
+            keep_alive: parsed.keep_alive
+                && parsed.version == Version::Http11
+                && parsed.framing == Framing::None
+                && asking != Asking::Connect,
+            without_body: parsed.method_kind == Method::Head,
+            trace: None,
         }
-        Door::Unknown(authority) => {
-            let shown = || String::from_utf8_lossy(authority).into_owned();
-            return local
-                .plan_unknown(authority, 80)
-                .ok_or_else(|| refuse(Fault::NoRoute, format!("{} is no host", shown())));
-        }
-    }
-    if asking == Asking::Https {
-        return Err(refuse(
-            Fault::RequestMalformed,
-            "https is reached by CONNECT; this proxy does not speak TLS for you".into(),
-        ));
-    }
-    if asking == Asking::Connect && Authority::parse(authority).is_none_or(|target| target.port.is_none()) {
-        return Err(refuse(Fault::RequestMalformed, "CONNECT names no port".into()));
-    }
-    let shown = || String::from_utf8_lossy(authority).into_owned();
-    match local.choose(authority, asking) {
-        Choice::Service(index) => Ok(local.plan(index, method, path, header, now)),
-        Choice::Unknown => local
-            .plan_unknown(authority, 80)
-            .ok_or_else(|| refuse(Fault::NoRoute, format!("{} is no host", shown()))),
-        Choice::Denied => Err(refuse(
-            Fault::Denied,
-            format!("no service has the host {} and outbound.unknown is deny", shown()),
-        )),
-        Choice::Nowhere => Err(refuse(Fault::NoRoute, "the request names no host".into())),
-    }
+    })
 }
 
 fn request_head(parsed: &Parsed, plan: &Plan, head: &[u8], trace: TraceParent) -> RequestHead {

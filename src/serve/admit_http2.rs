@@ -17,10 +17,11 @@ use crate::error::Fault;
 use crate::head::{Framing, Method, RequestHead, Version};
 use crate::mesh::{Local, Plan};
 use crate::policy::is_idempotent;
-use crate::route::{Asking, Choice};
+use crate::route::Asking;
 use crate::wire::{Kind, TraceField, TraceFields, TraceParent, grpc};
 
 use super::Door;
+use super::whose::{Asked, NoPlan, whose};
 
 /// Plans the call of one stream. `None`: it was refused, which is recorded.
 pub(super) fn admit(
@@ -57,7 +58,7 @@ fn request_line(parts: &Parts) -> String {
 }
 
 /// Finds the service, or says why there is none.
-fn plan(local: &Local, door: &Door, parts: &Parts, now: Instant) -> Result<Plan, (Fault, String)> {
+fn plan(local: &Local, door: &Door, parts: &Parts, now: Instant) -> Result<Plan, NoPlan> {
     let method = parts.method.as_str().as_bytes();
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).as_bytes();
     let fields = &parts.headers;
@@ -65,33 +66,13 @@ fn plan(local: &Local, door: &Door, parts: &Parts, now: Instant) -> Result<Plan,
     if parts.method == HttpMethod::CONNECT && parts.extensions.get::<Protocol>().is_none() {
         return Err((Fault::RequestMalformed, "CONNECT is taken over HTTP/1 alone".into()));
     }
+    let asking = if matches!(door, Door::Captured(_)) { Asking::Captured } else { Asking::Http };
     let authority = authority(parts)?;
-    let shown = |authority: &[u8]| String::from_utf8_lossy(authority).into_owned();
-    let no_host = |authority: &[u8]| (Fault::NoRoute, format!("{} is no host", shown(authority)));
-    match door {
-        Door::Outbound => {}
-        Door::Service(name) => {
-            let index = local.index_of(name);
-            let gone = || (Fault::NoRoute, format!("{name} is no longer in the configuration"));
-            return index.map(|index| local.plan(index, method, path, field, now)).ok_or_else(gone);
-        }
-        Door::Unknown(authority) => {
-            return local.plan_unknown(authority, 80).ok_or_else(|| no_host(authority));
-        }
-    }
-    match local.choose(authority, Asking::Http) {
-        Choice::Service(index) => Ok(local.plan(index, method, path, field, now)),
-        Choice::Unknown => local.plan_unknown(authority, 80).ok_or_else(|| no_host(authority)),
-        Choice::Denied => Err((
-            Fault::Denied,
-            format!("no service has the host {} and outbound.unknown is deny", shown(authority)),
-        )),
-        Choice::Nowhere => Err((Fault::NoRoute, "the request names no host".into())),
-    }
+    whose(local, door, &Asked { asking, authority, method, path }, field, now)
 }
 
 /// `:authority`, or `Host` where it is missing. Two that differ are two requests in one.
-fn authority(parts: &Parts) -> Result<&[u8], (Fault, String)> {
+fn authority(parts: &Parts) -> Result<&[u8], NoPlan> {
     let mut hosts = parts.headers.get_all(header::HOST).iter();
     let host = hosts.next().map(|host| host.as_bytes());
     if hosts.next().is_some() {

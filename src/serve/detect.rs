@@ -10,8 +10,8 @@ use crate::config::Protocol;
 use crate::mesh::Local;
 use crate::wire::{ClientHello, HTTP2_PREFACE, Opening, TLS_HANDSHAKE, opening};
 
-use super::Door;
 use super::wait::{Closed, Wake, wait};
+use super::{Door, is_for_another_proxy};
 
 /// What a connection is served as.
 #[derive(Debug)]
@@ -49,6 +49,17 @@ pub(super) async fn told(
             Some(Instant::now() + local.detect_timeout())
         }
         Door::Unknown(_) => Some(Instant::now() + local.detect_timeout()),
+        Door::Captured(captured) => {
+            let now = Instant::now();
+            let (opaque, speaks_first) = match local.service_at(captured, now) {
+                Some(index) => (local.protocol_at(index) == Protocol::Opaque, local.speaks_first(index)),
+                None => (false, local.unknown_speaks_first(captured.authority.as_bytes())),
+            };
+            if opaque || speaks_first {
+                return Told::Opaque { detect: !opaque };
+            }
+            Some(now + local.detect_timeout())
+        }
     };
     let known = silent_until.is_some();
     let mut due = None;
@@ -66,6 +77,7 @@ pub(super) async fn told(
                 due.get_or_insert_with(|| Instant::now() + OPENING_WAIT_MAX);
             }
             Opening::Opaque if known => return Told::Opaque { detect: false },
+            Opening::Http1 if is_for_another_proxy(door, client) => return Told::Opaque { detect: false },
             // Without a destination it can only be HTTP/1, or a mistake that gets HTTP/1's 400.
             Opening::Http1 | Opening::More | Opening::Opaque => return Told::Http1 { head_due: due },
             Opening::Http2 => return Told::Http2,

@@ -15,7 +15,8 @@ use crate::mesh::{Local, Plan};
 use crate::route::{Asking, Choice};
 use crate::wire::ClientHello;
 
-use super::carry;
+use super::whose::{Asked, NoPlan, whose};
+use super::{Door, carry};
 
 /// Where a name without a service is reached.
 const HTTPS_PORT: u16 = 443;
@@ -30,15 +31,16 @@ const ACCESS_DENIED: u8 = 49;
 const UNRECOGNIZED_NAME: u8 = 112;
 
 /// Passes the connection on to where its name says, or refuses it.
-pub(super) async fn pass(local: &Local, client: &mut Client, hello: &ClientHello) {
+pub(super) async fn pass(local: &Local, client: &mut Client, door: &Door, hello: &ClientHello) {
     let name = hello.sni.as_deref().unwrap_or_default();
     let line = BytesMut::from(format!("TLS {name}").as_str());
-    match plan(local, name) {
+    match plan(local, door, name) {
         Ok(plan) => {
             carry(local, client, plan, line, Begin { asked: false, detect: false, tls: true }).await;
         }
-        Err((fault, alert)) => {
-            local.record_refusal(fault, "no service has this name", &line, None, Instant::now());
+        Err((fault, what)) => {
+            local.record_refusal(fault, &what, &line, None, Instant::now());
+            let alert = if fault == Fault::Denied { ACCESS_DENIED } else { UNRECOGNIZED_NAME };
             // An alert of level fatal, in a record of its own (RFC 8446 sections 5.1 and 6).
             client.out.extend_from_slice(&[21, 3, 3, 0, 2, 2, alert]);
             if client.flush_within(Some(ALERT_WAIT_MAX)).await.is_ok() {
@@ -48,14 +50,20 @@ pub(super) async fn pass(local: &Local, client: &mut Client, hello: &ClientHello
     }
 }
 
-/// The plan for a server's name, or why there is none and with which alert that is said.
-fn plan(local: &Local, name: &str) -> Result<Plan, (Fault, u8)> {
+/// The plan for a server's name, or why there is none.
+fn plan(local: &Local, door: &Door, name: &str) -> Result<Plan, NoPlan> {
+    let now = Instant::now();
+    if matches!(door, Door::Captured(_)) {
+        let asked = Asked { authority: name.as_bytes(), ..Asked::NOTHING };
+        return whose(local, door, &asked, |_| None, now);
+    }
+    let no_service = || "no service has this name".to_owned();
     match local.choose(name.as_bytes(), Asking::Https) {
-        Choice::Service(index) => Ok(local.plan(index, b"", b"", |_| None, Instant::now())),
+        Choice::Service(index) => Ok(local.plan(index, b"", b"", |_| None, now)),
         Choice::Unknown => local
             .plan_unknown(format!("{name}:{HTTPS_PORT}").as_bytes(), HTTPS_PORT)
-            .ok_or((Fault::NoRoute, UNRECOGNIZED_NAME)),
-        Choice::Denied => Err((Fault::Denied, ACCESS_DENIED)),
-        Choice::Nowhere => Err((Fault::NoRoute, UNRECOGNIZED_NAME)),
+            .ok_or_else(|| (Fault::NoRoute, no_service())),
+        Choice::Denied => Err((Fault::Denied, no_service())),
+        Choice::Nowhere => Err((Fault::NoRoute, no_service())),
     }
 }

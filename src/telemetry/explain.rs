@@ -43,6 +43,7 @@ pub fn explain(story: &Story, config: &Config) -> Value {
         "durationMs": millis(story.duration),
         "service": &*story.service,
         "serviceAt": at(rules.map(|rules| rules.service)),
+        "hostMismatch": rules.is_some_and(|rules| rules.host_mismatch),
         "route": &*story.route,
         "routeAt": at(rules.and_then(|rules| rules.route)),
         "protocol": story.protocol.name(),

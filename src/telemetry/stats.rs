@@ -71,6 +71,8 @@ pub struct ServiceStats {
     pub idle: Cell<u64>,
     /// Calls refused for want of a place in the bulkhead.
     pub bulkhead_refused: Cell<u64>,
+    /// Captured calls that named the service and went where it is not.
+    pub host_mismatches: Cell<u64>,
     /// Decisions that `mode: observe` did not enforce.
     pub observed: Cell<u64>,
     /// Bytes of tunnels: to the service, and to the application.
@@ -94,6 +96,8 @@ pub struct RouteStats {
 pub struct WorkerStats {
     /// Application connections accepted.
     pub accepted: Cell<u64>,
+    /// Application connections captured.
+    pub captured: Cell<u64>,
     /// Application connections open now.
     pub open: Cell<u64>,
     /// Application connections refused because of `limits.connections`.
@@ -140,6 +144,8 @@ pub struct ServiceReport {
     pub idle: u64,
     /// Calls refused for want of a place.
     pub bulkhead_refused: u64,
+    /// Captured calls that named the service and went where it is not.
+    pub host_mismatches: u64,
     /// Decisions that were not enforced.
     pub observed: u64,
     /// Bytes of tunnels: to the service, and to the application.
@@ -155,6 +161,8 @@ pub struct ServiceReport {
 pub struct WorkerReport {
     /// Application connections accepted.
     pub accepted: u64,
+    /// Of those, captured.
+    pub captured: u64,
     /// Application connections open now.
     pub open: u64,
     /// Application connections refused.
@@ -285,6 +293,7 @@ impl ServiceStats {
             open: Cell::new(0),
             idle: Cell::new(0),
             bulkhead_refused: Cell::new(0),
+            host_mismatches: Cell::new(0),
             observed: Cell::new(0),
             tunnel_bytes: Default::default(),
             attempt_duration: Latency::new(),
@@ -306,6 +315,7 @@ impl ServiceStats {
             open: self.open.get(),
             idle: self.idle.get(),
             bulkhead_refused: self.bulkhead_refused.get(),
+            host_mismatches: self.host_mismatches.get(),
             observed: self.observed.get(),
             tunnel_bytes: self.tunnel_bytes.each_ref().map(Cell::get),
             attempt_duration: self.attempt_duration.copy(),
@@ -365,6 +375,7 @@ impl WorkerStats {
     pub fn report(&self, services: Vec<ServiceReport>, unknown: Vec<(String, u64)>) -> WorkerReport {
         WorkerReport {
             accepted: self.accepted.get(),
+            captured: self.captured.get(),
             open: self.open.get(),
             refused: self.refused.get(),
             in_flight: self.in_flight.get(),

@@ -83,6 +83,8 @@ pub struct Rules {
     pub service: Origin,
     /// Where the route stands, if one matched.
     pub route: Option<Origin>,
+    /// The request names the service, which is not where the captured call was going.
+    pub host_mismatch: bool,
 }
 
 /// Why a call is exported.

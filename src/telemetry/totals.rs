@@ -18,6 +18,8 @@ use super::{Exemplars, Latencies, Outcome};
 pub struct Totals {
     /// Application connections accepted.
     pub accepted: u64,
+    /// Of those, captured.
+    pub captured: u64,
     /// Application connections open now.
     pub open: u64,
     /// Application connections refused.
@@ -53,6 +55,8 @@ pub struct ServiceTotals {
     pub bulkhead_refused: u64,
     /// Decisions that were not enforced.
     pub observed: u64,
+    /// Captured calls that named the service and went where it is not.
+    pub host_mismatches: u64,
     /// Bytes of tunnels: to the service, and to the application.
     pub tunnel_bytes: [u64; 2],
     /// Latencies of attempts, in microseconds.
@@ -79,6 +83,7 @@ impl Totals {
     pub fn of(reports: &[WorkerReport]) -> Self {
         let mut totals = Self {
             accepted: 0,
+            captured: 0,
             open: 0,
             refused: 0,
             in_flight: 0,
@@ -96,6 +101,7 @@ impl Totals {
 
     fn add(&mut self, report: &WorkerReport) {
         self.accepted += report.accepted;
+        self.captured += report.captured;
         self.open += report.open;
         self.in_flight += report.in_flight;
         self.refused += report.refused;
@@ -140,6 +146,7 @@ impl ServiceTotals {
         self.idle += report.idle;
         self.bulkhead_refused += report.bulkhead_refused;
         self.observed += report.observed;
+        self.host_mismatches += report.host_mismatches;
         add_each(&mut self.tunnel_bytes, &report.tunnel_bytes);
         add_each(&mut self.retries, &report.retries);
         add_latencies(&mut self.attempt_duration, &report.attempt_duration);
@@ -159,6 +166,7 @@ impl Default for ServiceTotals {
             idle: 0,
             bulkhead_refused: 0,
             observed: 0,
+            host_mismatches: 0,
             tunnel_bytes: [0; 2],
             attempt_duration: empty(),
             routes: BTreeMap::new(),

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::error::Fault;
 use crate::stream::Stream;
 
+use super::Dials;
 use super::tls::{Offer, TlsClient, TlsFault};
 
 /// Why there is no connection.
@@ -23,8 +24,8 @@ pub struct NoConnection {
     pub tls: Option<TlsFault>,
 }
 
-/// Connects to `address`, TLS handshake included, until `give_up` at the latest. Cancel-safe: a half-open
-/// socket is closed.
+/// Connects to `address`, TLS handshake included, until `give_up` at the latest, and notes it in `dials`
+/// before a byte is sent. Cancel-safe: a half-open socket is closed.
 ///
 /// # Errors
 /// `ConnectTimeout`, also of the handshake; `TlsFailed` with what was wrong; `Overloaded` when the process
@@ -33,8 +34,14 @@ pub async fn connect(
     address: SocketAddr,
     tls: Option<(&TlsClient, Offer)>,
     give_up: Instant,
+    dials: &Dials,
 ) -> Result<Stream, NoConnection> {
     let socket = connect_tcp(address, give_up).await?;
+    if dials.is_on()
+        && let Ok(own) = socket.local_addr()
+    {
+        dials.note(own, address, Instant::now());
+    }
     let Some((client, offer)) = tls else {
         return Ok(Stream::new(socket));
     };

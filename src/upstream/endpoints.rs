@@ -5,7 +5,7 @@
 //! list behind its back, and a failed lookup leaves the last good list in place.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -62,6 +62,8 @@ pub struct EndpointList {
     pub endpoints: Vec<Arc<Endpoint>>,
     /// When they should be looked up again; `None` for static ones.
     pub expires: Option<Instant>,
+    /// Addresses of the answer before that this one has no longer: applications may still dial them.
+    pub before: Vec<IpAddr>,
 }
 
 /// The addresses of one service.
@@ -151,7 +153,7 @@ impl EndpointSet {
         let current = fixed.map(|addresses| {
             let endpoints =
                 addresses.into_iter().map(|address| Arc::new(Endpoint::new(address, epoch))).collect();
-            Arc::new(EndpointList { endpoints, expires: None })
+            Arc::new(EndpointList { endpoints, expires: None, before: Vec::new() })
         });
         Self {
             source,
@@ -180,6 +182,20 @@ impl EndpointSet {
             Some(_) | None => _ = self.look_up(),
         }
         list.is_some().then_some(list)
+    }
+
+    /// Whether `ip` is one of the addresses, or was in the answer before; asks for new ones when they
+    /// have expired.
+    pub fn has_ip(self: &Arc<Self>, ip: IpAddr, now: Instant) -> bool {
+        let list = self.current(now);
+        list.as_deref().and_then(Option::as_ref).is_some_and(|list| {
+            list.endpoints.iter().any(|endpoint| endpoint.address.ip() == ip) || list.before.contains(&ip)
+        })
+    }
+
+    /// Whether there was an answer yet, or a failure.
+    pub fn is_settled(&self) -> bool {
+        self.current.load().is_some() || self.failures.load(Ordering::Acquire) > 0
     }
 
     /// A view without a side effect, for people.
@@ -252,7 +268,9 @@ impl EndpointSet {
             })
             .collect();
         let expires = Some(now + ttl.clamp(TTL_MIN, TTL_MAX));
-        self.current.store(Some(Arc::new(EndpointList { endpoints, expires })));
+        // What is left over in `known` has gone.
+        let before = known.into_keys().map(|address| address.ip()).collect();
+        self.current.store(Some(Arc::new(EndpointList { endpoints, expires, before })));
         self.done();
     }
 
@@ -261,8 +279,8 @@ impl EndpointSet {
         match self.current.load_full() {
             Some(list) => {
                 let expires = Some(now + FAILED_LOOKUP_WAIT);
-                let endpoints = list.endpoints.clone();
-                self.current.store(Some(Arc::new(EndpointList { endpoints, expires })));
+                let (endpoints, before) = (list.endpoints.clone(), list.before.clone());
+                self.current.store(Some(Arc::new(EndpointList { endpoints, expires, before })));
             }
             None => {
                 self.retry_at.store(self.micros(now + FAILED_LOOKUP_WAIT), Ordering::Release);

@@ -44,6 +44,15 @@ pub fn opening(bytes: &[u8], ended: bool) -> Opening {
     if ended && told == Opening::More { Opening::Opaque } else { told }
 }
 
+/// Whether a request of HTTP/1 is for a proxy: CONNECT, or a target in absolute form (RFC 9112 section 3.2).
+pub fn asks_a_proxy(bytes: &[u8]) -> bool {
+    let Ok(line) = skip_empty_lines(bytes) else { return false };
+    let mut words = line.split(|byte| *byte == b' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let has = |scheme: &[u8]| target.get(..scheme.len()).is_some_and(|it| it.eq_ignore_ascii_case(scheme));
+    method == b"CONNECT" || has(b"http://") || has(b"https://")
+}
+
 /// Whether a service that begins with `bytes` may be one of HTTP/2, which need not wait for its client:
 /// the head of a SETTINGS frame (RFC 9113 sections 3.4 and 6.5). Every prefix of it may.
 pub fn opens_like_http2(bytes: &[u8]) -> bool {

@@ -3,7 +3,7 @@
 //! In: the merged tree. Out: a [`Config`], or problems. Defaults come from the table through the same
 //! code as a user's values.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -84,7 +84,10 @@ impl Checker<'_> {
                 detect_timeout: draft.detect_timeout,
             },
             admin: bare(draft.admin),
-            health: bare(draft.health),
+            health: match self.options.health_port {
+                Some(port) if draft.health.is_empty() => everywhere(port),
+                Some(_) | None => bare(draft.health),
+            },
             dns_servers: bare(draft.dns_servers),
             services: services?,
             unknown: Arc::new(unknown_policy(&settings)),
@@ -308,4 +311,9 @@ fn unknown_policy(defaults: &Settings) -> Policy {
         policy.origins.set(key, Origin::BUILT_IN);
     }
     policy
+}
+
+/// Every address of this host, of both families.
+fn everywhere(port: u16) -> Vec<SocketAddr> {
+    vec![(Ipv4Addr::UNSPECIFIED, port).into(), (Ipv6Addr::UNSPECIFIED, port).into()]
 }

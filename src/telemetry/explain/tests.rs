@@ -55,6 +55,7 @@ fn story(config: &Config, outcome: Outcome) -> Story {
             files: Arc::clone(&config.files),
             service: service.origin,
             route: Some(route.origin),
+            host_mismatch: false,
         }),
         protocol: Spoken::Http1,
         method: "GET".into(),

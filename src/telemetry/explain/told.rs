@@ -81,8 +81,13 @@ fn target(story: &Story, rules: &Rules) -> String {
         None => ", no route".to_owned(),
     };
     let host = if host.is_empty() { String::new() } else { format!(", as {host}") };
+    let elsewhere = if rules.host_mismatch {
+        "; host_mismatch: it was going where that service is not, so it got its policies and went there"
+    } else {
+        ""
+    };
     format!(
-        "taken by service {}{}{route}{host}, over {}",
+        "taken by service {}{}{route}{host}, over {}{elsewhere}",
         story.service,
         at(rules.service),
         story.protocol.name()

@@ -94,6 +94,8 @@ metrics! {
         "What was decided about retries of failed attempts.";
     RETRY_BUDGET_TOKENS = Gauge "outrigger_retry_budget_tokens" "" ["service"]
         "Retries that retries.budget would allow now.";
+    HOST_MISMATCHES = Counter "outrigger_host_mismatches_total" "" ["service"]
+        "Captured calls whose Host or SNI names the service, and which went where it is not.";
     OBSERVED = Counter "outrigger_observed_total" "" ["service"]
         "Decisions of policies in mode observe, which were not enforced.";
     BREAKER_STATE = Gauge "outrigger_breaker_state" "" ["service"]
@@ -114,6 +116,8 @@ metrics! {
         "Open connections of the application.";
     CONNECTIONS_ACCEPTED = Counter "outrigger_connections_accepted_total" "" []
         "Connections accepted from the application.";
+    CONNECTIONS_CAPTURED = Counter "outrigger_connections_captured_total" "" []
+        "Connections of the application that the kernel sent here, of those accepted.";
     CONNECTIONS_REFUSED = Counter "outrigger_connections_refused_total" "" []
         "Connections of the application refused because of limits.connections.";
     ACCEPT_ERRORS = Counter "outrigger_accept_errors_total" "" []

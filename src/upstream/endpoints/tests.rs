@@ -142,3 +142,18 @@ async fn without_a_resolver_nobody_waits() {
     let source = Source::Dns { name: "cart".into(), port: 80 };
     assert!(!Arc::new(EndpointSet::new(source, None, Instant::now())).resolved().await);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_address_of_the_answer_before_is_still_known_and_one_of_two_before_is_not() {
+    let (set, _requests) = dns_set(8);
+    let has = |last: u8| set.has_ip([10, 0, 0, last].into(), Instant::now());
+    assert!(!set.is_settled());
+    set.answer(&addresses(&[1, 2]), TTL, Instant::now());
+    assert!(set.is_settled() && has(1) && has(2) && !has(3));
+    set.answer(&addresses(&[2, 3]), TTL, Instant::now());
+    assert!(has(1) && has(2) && has(3));
+    set.no_answer(Instant::now());
+    assert!(has(1), "a failed lookup takes nothing away");
+    set.answer(&addresses(&[2, 3]), TTL, Instant::now());
+    assert!(!has(1) && has(2) && has(3));
+}

@@ -217,6 +217,18 @@ fn nearly() -> impl Strategy<Value = Vec<u8>> {
     (start, vec(byte, 0..300)).prop_map(|(start, end)| [start, end].concat())
 }
 
+#[test]
+fn a_request_to_a_proxy_is_told_from_one_to_a_server() {
+    for line in
+        ["CONNECT pay:443 HTTP/1.1\r\n", "GET http://pay/ HTTP/1.1\r\n", "\r\nGET HTTPS://pay/ HTTP/1.1\r\n"]
+    {
+        assert!(asks_a_proxy(line.as_bytes()), "{line}");
+    }
+    for line in ["GET / HTTP/1.1\r\n", "GET /http://pay HTTP/1.1\r\n", "CONNECTED / HTTP/1.1\r\n", ""] {
+        assert!(!asks_a_proxy(line.as_bytes()), "{line}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 

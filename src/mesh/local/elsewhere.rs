@@ -1,0 +1,71 @@
+//! A service's policies on the way to somewhere else.
+//!
+//! In: a captured call that names a service, and went where that service is not. Out: a plan with the
+//! service's policies and state, and the destination that was dialled: what a request says must not
+//! lead an application where it did not dial.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::config::Protocol;
+use crate::telemetry::add_one;
+
+use super::super::{Captured, ServiceState, UNKNOWN_MAX};
+use super::{Local, LocalService, Plan};
+
+/// A service, where else, and whether the request named it although it is not there.
+pub(super) type Key = (usize, Box<str>, bool);
+
+// === impl Local ===
+
+impl Local {
+    /// Plans a call under the policies of the service at `index` to where the application dialled.
+    /// With `host_mismatch` the request names the service, which is not there.
+    pub fn plan_elsewhere<'h>(
+        &self,
+        index: usize,
+        captured: &Captured,
+        host_mismatch: bool,
+        line: (&[u8], &[u8]),
+        header: impl Fn(&str) -> Option<&'h [u8]>,
+        now: Instant,
+    ) -> Plan {
+        let Plan { service, route } = self.plan(index, line.0, line.1, header, now);
+        if host_mismatch {
+            add_one(&service.stats.host_mismatches);
+        }
+        let mut elsewhere = self.elsewhere.borrow_mut();
+        let key = (index, captured.authority.clone(), host_mismatch);
+        if elsewhere.len() >= UNKNOWN_MAX && !elsewhere.contains_key(&key) {
+            elsewhere.clear();
+        }
+        let led = elsewhere.entry(key).or_insert_with(|| self.led(&service, captured, host_mismatch));
+        Plan { service: Rc::clone(led), route }
+    }
+
+    fn led(&self, service: &LocalService, captured: &Captured, host_mismatch: bool) -> Rc<LocalService> {
+        let endpoints = self.mesh.unknown_endpoints(&captured.host(), captured.destination.port());
+        Rc::new(LocalService {
+            state: Arc::new(ServiceState { endpoints, ..(*service.state).clone() }),
+            pools: Rc::default(),
+            http2: Rc::default(),
+            // What it speaks there is for the application to know.
+            protocol: Protocol::Auto,
+            tls: None,
+            negotiated: Rc::default(),
+            stats: Rc::clone(&service.stats),
+            replay: Rc::clone(&service.replay),
+            speaks_first: Rc::default(),
+            round: Cell::new(0),
+            index: service.index,
+            origin: service.origin,
+            files: Arc::clone(&service.files),
+            host_mismatch,
+            calls: Cell::new(0),
+            routes: service.routes.clone(),
+        })
+    }
+}
