@@ -4,6 +4,7 @@
 //! is one file; nothing here does work of its own.
 
 mod ask;
+mod capture;
 mod check;
 mod explain;
 mod force;
@@ -52,6 +53,16 @@ enum Command {
         /// SERVICE, or those of the route that takes METHOD PATH.
         #[arg(long, num_args = 0..=3, value_names = ["SERVICE", "METHOD", "PATH"])]
         effective: Option<Vec<String>>,
+    },
+    /// Send an application's connections to the proxy by rules of the kernel (Linux, root).
+    ///
+    /// Outgoing TCP connections of this network namespace, a pod's or a machine's, go to the proxy's outbound port; those
+    /// of the proxy's own user, to own addresses and to link-local ones do not, nor what the block `capture` of the
+    /// YAML or a flag leaves out. Connections that are open are left alone. While no proxy runs, captured
+    /// connections are refused, so that no call goes past its policies unseen; `remove` opens the way.
+    Capture {
+        #[command(subcommand)]
+        action: capture::Action,
     },
     /// Print the JSON Schema of the configuration.
     Schema,
@@ -125,6 +136,7 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check { source, effective } => {
             check::check(&source.config, &source.options(), effective.as_deref())
         }
+        Command::Capture { action } => capture::capture(&action),
         Command::Schema => schema::schema(),
         Command::Force { service, state, admin } => force::force(&service, state, &admin),
         Command::Top { admin, every, once } => top::top(admin, every, once),

@@ -28,6 +28,7 @@ mod units;
 mod variables;
 mod watch;
 
+pub use capture::Capture;
 pub use effective::effective;
 pub use environment::Environment;
 pub use export::{Export, ExportEndpoint, ExportHeaders, ExportTls, OtlpProtocol};

@@ -131,6 +131,11 @@ fn warn_of_restarts(before: &Config, config: &Config) {
         ("dns.servers", before.dns_servers != config.dns_servers),
         ("the export of tracing", before.tracing.export != config.tracing.export),
     ];
+    if before.capture != config.capture {
+        warn!(
+            "capture has changed: the rules of the kernel stay as they are until `outrigger capture apply` runs again"
+        );
+    }
     for (key, _) in changed.iter().filter(|(_, changed)| *changed) {
         warn!("{key} has changed, which needs a restart; the old value stays");
     }

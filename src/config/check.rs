@@ -7,6 +7,7 @@
 //! unknown key, to suggest the right one, or to know its path.
 
 mod address;
+mod capture;
 mod claims;
 mod cover;
 mod layer;

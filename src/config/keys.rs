@@ -111,6 +111,12 @@ pub(super) enum Kind {
     AccessLog,
     /// One `IP:port` or a list of them.
     Addresses,
+    /// A list of ports and ranges of ports.
+    Ports,
+    /// A list of networks and single addresses.
+    Networks,
+    /// A list of user ids.
+    Users,
     /// A list of host names, each perhaps with a port.
     Hosts,
     /// One `name:port`.

@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::capture::USER_MAX;
 use super::keys::{Key, Kind, Scope};
 use super::units::{DURATION_PATTERN, RATIO_PATTERN, SIZE_PATTERN};
 
@@ -95,6 +96,16 @@ fn form(scope: Scope, key: &Key) -> Value {
             {"type": "string"},
             {"type": "array", "items": {"type": "string"}, "minItems": 1},
         ]}),
+        Kind::Ports => json!({"type": "array", "items": {"anyOf": [
+            {"type": "integer", "minimum": 1, "maximum": u16::MAX},
+            {"type": "string", "pattern": "^[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?$"},
+        ]}}),
+        Kind::Networks => {
+            json!({"type": "array", "items": {"type": "string", "pattern": "^[0-9a-fA-F.:]+(/[0-9]+)?$"}})
+        }
+        Kind::Users => {
+            json!({"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": USER_MAX}})
+        }
         Kind::Headers | Kind::Fields => {
             json!({"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}})
         }

@@ -32,6 +32,8 @@ pub struct Config {
     pub admin: Vec<SocketAddr>,
     /// Addresses for probes and scrapers; empty when off.
     pub health: Vec<SocketAddr>,
+    /// What the capture rules leave out; the running proxy does not read it.
+    pub capture: super::Capture,
     /// Name servers; empty means those of the system.
     pub dns_servers: Vec<SocketAddr>,
     /// Services in the order of the file.

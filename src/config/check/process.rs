@@ -17,7 +17,9 @@ use super::{Checker, Leaf, found, tracing};
 use crate::config::keys::{Kind, Scope};
 use crate::config::raw::{self, Node, Place};
 use crate::config::units::show_duration;
-use crate::config::{AccessLog, Config, Drain, Layer, Limits, Origin, Outbound, Policy, Service, Unknown};
+use crate::config::{
+    AccessLog, Capture, Config, Drain, Layer, Limits, Origin, Outbound, Policy, Service, Unknown,
+};
 
 /// Longest name of the application, in bytes: it is a resource attribute of every span.
 const NAME_BYTES_MAX: usize = 255;
@@ -43,6 +45,7 @@ struct Draft<'n> {
     /// A `health` block whose `listen` has not come.
     health_wanted: Option<Place>,
     dns_servers: Placed,
+    capture: Capture,
     tracing: tracing::Draft,
     defaults: Option<&'n Node>,
     services: Option<Leaf<'n>>,
@@ -89,6 +92,7 @@ impl Checker<'_> {
                 Some(_) | None => bare(draft.health),
             },
             dns_servers: bare(draft.dns_servers),
+            capture: draft.capture,
             services: services?,
             unknown: Arc::new(unknown_policy(&settings)),
             tracing,
@@ -143,6 +147,7 @@ impl Checker<'_> {
                 draft.health = self.addresses(leaf, true);
             }
             "dns.servers" => draft.dns_servers = self.addresses(leaf, false),
+            path if path.starts_with("capture") => self.capture_key(leaf, &mut draft.capture),
             path if path.starts_with("tracing") => self.tracing_key(leaf, &mut draft.tracing),
             _ => {
                 if let Some(value) = self.simple(leaf) {
@@ -252,6 +257,12 @@ impl Draft<'_> {
             health: Vec::new(),
             health_wanted: None,
             dns_servers: Vec::new(),
+            capture: Capture {
+                user: 0,
+                skip_users: Vec::new(),
+                skip_ports: Vec::new(),
+                skip_networks: Vec::new(),
+            },
             tracing: tracing::Draft::default(),
             defaults: None,
             services: None,

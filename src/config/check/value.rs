@@ -80,6 +80,9 @@ pub(super) fn read(kind: Kind, node: &Node) -> Result<Value, Vec<Wrong>> {
         | Kind::GrpcMethod
         | Kind::AccessLog
         | Kind::Addresses
+        | Kind::Ports
+        | Kind::Networks
+        | Kind::Users
         | Kind::Hosts
         | Kind::NamePort
         | Kind::Url
@@ -215,6 +218,9 @@ fn want(kind: Kind, text: &str) -> String {
         Kind::GrpcMethod => "a method such as shop.Cart/Add, or a service such as shop.Cart".to_owned(),
         Kind::AccessLog => "off, stdout, or a path with a `/`".to_owned(),
         Kind::Addresses => "IP:port such as 127.0.0.1:9081, or a list of them".to_owned(),
+        Kind::Ports => "a list of ports such as 3306 or 9000-9009".to_owned(),
+        Kind::Networks => "a list of networks such as 10.9.0.0/16 or '2001:db8:9::/48'".to_owned(),
+        Kind::Users => "a list of user ids such as 1001".to_owned(),
         Kind::Hosts => "a list of names such as cart, cart:8080 or cart:*".to_owned(),
         Kind::NamePort => "name:port such as cart:80".to_owned(),
         Kind::Url => "a URL such as http://collector:4318".to_owned(),

@@ -3,6 +3,7 @@
 //! In: nothing. Out: the part of the table that concerns the process. Never anything a call decides on.
 
 use super::{Key, Kind, WEEK};
+use crate::config::capture::USER_MAX;
 
 const BLOCK: Kind = Kind::Block { off: false };
 const SWITCH: Kind = Kind::Block { off: true };
@@ -88,6 +89,26 @@ pub(super) const KEYS: &[Key] = &[
     ),
     Key::new("health.listen", Kind::Addresses, "", "Where probes and scrapers connect.")
         .without("probes use the admin API"),
+    Key::new(
+        "capture",
+        BLOCK,
+        "",
+        "What the rules of `outrigger capture apply` leave out; a change needs that command again.",
+    ),
+    Key::new(
+        "capture.user",
+        Kind::Count { min: 0, max: USER_MAX as u64, off: false },
+        "1337",
+        "The user id the proxy runs as; its own connections are not captured, nor those of anything else that runs as it.",
+    ),
+    Key::new("capture.skipUsers", Kind::Users, "[]", "User ids whose connections go direct."),
+    Key::new("capture.skipPorts", Kind::Ports, "[]", "Destination ports that are connected to directly."),
+    Key::new(
+        "capture.skipNetworks",
+        Kind::Networks,
+        "[]",
+        "Destinations that are connected to directly; the pod's own addresses and link-local ones always are.",
+    ),
     Key::new("dns", BLOCK, "", "How names are resolved."),
     Key::new("dns.servers", Kind::Addresses, "", "Name servers to ask.")
         .without("those of `/etc/resolv.conf`"),
