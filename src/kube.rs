@@ -7,6 +7,7 @@ mod annotations;
 pub mod edit;
 mod notices;
 mod plan;
+mod policy;
 pub mod settings;
 mod sidecar;
 mod skip;
@@ -14,5 +15,6 @@ mod values;
 
 pub use annotations::ANNOTATIONS;
 pub use plan::{Namespace, Plan, plan};
+pub use policy::policy;
 pub use settings::Settings;
 pub use skip::{Reason, Skip};

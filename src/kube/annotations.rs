@@ -7,10 +7,15 @@ use serde_json::{Map, Value};
 
 use super::settings::{STATUS, Settings};
 use super::skip::{Reason, Skip};
-use super::values;
+use super::values::Form;
 
 /// What our annotations begin with.
 pub(super) const PREFIX: &str = "outrigger.dev/";
+
+/// Named in messages about it and the request.
+pub(super) const MEMORY_LIMIT: &str = "outrigger.dev/memory-limit";
+
+pub(super) const MEMORY_REQUEST: &str = "outrigger.dev/memory-request";
 
 /// Most characters of somebody's value that a message repeats.
 const FOUND_CHARS_MAX: usize = 60;
@@ -20,83 +25,100 @@ const FOUND_CHARS_MAX: usize = 60;
 pub struct Annotation {
     /// Its whole name.
     pub name: &'static str,
-    /// What values it takes, for messages and documents.
-    pub wanted: &'static str,
     /// What it does.
     pub about: &'static str,
-    set: fn(&mut Settings, &str) -> Option<()>,
+    /// What values it takes.
+    pub(super) form: Form,
+    /// Takes over words that have the form.
+    pub(super) set: fn(&mut Settings, Vec<String>),
 }
 
 /// All of them.
 pub const ANNOTATIONS: &[Annotation] = &[
     Annotation {
         name: "outrigger.dev/config",
-        wanted: "the name of a ConfigMap",
         about: "The ConfigMap in the pod's namespace that holds the configuration",
-        set: |settings, text| values::object_name(text).map(|value| settings.config = value),
+        form: Form::ObjectName,
+        set: |settings, words| settings.config = words.concat(),
     },
     Annotation {
         name: "outrigger.dev/capture",
-        wanted: "\"on\" or \"off\"",
         about: "`off`: no kernel rules; the containers get `HTTP_PROXY` instead",
-        set: |settings, text| values::switch(text).map(|value| settings.capture = value),
+        form: Form::Switch,
+        set: |settings, words| settings.capture = words.concat() == "on",
     },
     Annotation {
         name: "outrigger.dev/skip-ports",
-        wanted: "ports or ranges with commas between, such as \"3306,9000-9009\"",
         about: "Ports of services that are not captured",
-        set: |settings, text| values::ports(text).map(|value| settings.skip.ports = value),
+        form: Form::Ports,
+        set: |settings, words| settings.skip.ports = words,
     },
     Annotation {
         name: "outrigger.dev/skip-networks",
-        wanted: "networks with commas between, such as \"10.9.0.0/16,2001:db8:9::/48\"",
         about: "Networks of services that are not captured",
-        set: |settings, text| values::networks(text).map(|value| settings.skip.networks = value),
+        form: Form::Networks,
+        set: |settings, words| settings.skip.networks = words,
     },
     Annotation {
         name: "outrigger.dev/skip-users",
-        wanted: "user ids with commas between, such as \"1001,1002\"",
         about: "Users of the pod whose connections are not captured",
-        set: |settings, text| values::users(text).map(|value| settings.skip.users = value),
+        form: Form::Users,
+        set: |settings, words| settings.skip.users = words,
     },
     Annotation {
         name: "outrigger.dev/image",
-        wanted: "an image, such as \"registry.example/outrigger:0.1.0\"",
         about: "The image of the sidecar",
-        set: |settings, text| values::image(text).map(|value| settings.image = value),
+        form: Form::Image,
+        set: |settings, words| settings.image = words.concat(),
     },
     Annotation {
         name: "outrigger.dev/cpu-request",
-        wanted: "a quantity, such as \"10m\"",
         about: "CPU that the scheduler keeps free for the sidecar",
-        set: |settings, text| values::quantity(text).map(|value| settings.resources.cpu_request = value),
+        form: Form::Quantity,
+        set: |settings, words| settings.resources.cpu_request = words.concat(),
     },
     Annotation {
-        name: "outrigger.dev/memory-request",
-        wanted: "a quantity, such as \"16Mi\"",
+        name: MEMORY_REQUEST,
         about: "Memory that the scheduler keeps free for the sidecar",
-        set: |settings, text| values::quantity(text).map(|value| settings.resources.memory_request = value),
+        form: Form::Quantity,
+        set: |settings, words| settings.resources.memory_request = words.concat(),
     },
     Annotation {
-        name: "outrigger.dev/memory-limit",
-        wanted: "a quantity, such as \"128Mi\"",
+        name: MEMORY_LIMIT,
         about: "Memory above which the kernel ends the sidecar",
-        set: |settings, text| values::quantity(text).map(|value| settings.resources.memory_limit = value),
+        form: Form::Quantity,
+        set: |settings, words| settings.resources.memory_limit = words.concat(),
     },
 ];
+
+// === impl Annotation ===
+
+impl Annotation {
+    /// What values it takes, for messages and documents.
+    pub fn wanted(&self) -> &'static str {
+        self.form.wanted()
+    }
+}
 
 /// The settings for the pod with these annotations.
 pub(super) fn settings_for(settings: &Settings, annotations: &Map<String, Value>) -> Result<Settings, Skip> {
     let mut own = settings.clone();
     for annotation in ANNOTATIONS {
         let Some(found) = annotations.get(annotation.name) else { continue };
-        if found.as_str().and_then(|text| (annotation.set)(&mut own, text)).is_none() {
-            let (name, wanted) = (annotation.name, annotation.wanted);
-            let message = format!("{name}: found {}, want {wanted}", shown(found));
-            return Err(Skip { reason: Reason::BadAnnotation, message });
-        }
+        let Some(words) = found.as_str().and_then(|text| annotation.form.read(text)) else {
+            return Err(bad(annotation.name, &shown(found), annotation.wanted()));
+        };
+        (annotation.set)(&mut own, words);
     }
-    Ok(own)
+    if own.limit_holds_request() {
+        return Ok(own);
+    }
+    let (limit, request) = (&own.resources.memory_limit, &own.resources.memory_request);
+    Err(bad(MEMORY_LIMIT, limit, &format!("at least the memory request of {request}")))
+}
+
+fn bad(name: &str, found: &str, wanted: &str) -> Skip {
+    Skip { reason: Reason::BadAnnotation, message: format!("{name}: found {found}, want {wanted}") }
 }
 
 /// Annotations that look like ours and are not: slips of the pen.

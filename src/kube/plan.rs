@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::edit::{Edit, Step};
 use super::settings::{CAPTURE_NAME, PROXY_NAME, STATUS, Settings, VOLUME};
+use super::sidecar::Parts;
 use super::skip::{Pod, Skip};
 use super::{annotations, notices, sidecar, skip};
 
@@ -61,11 +62,12 @@ pub fn plan(pod: &Value, namespace: Option<&Namespace>, settings: &Settings) -> 
 /// proxy would have no network.
 fn containers(pod: &Pod, settings: &Settings, edits: &mut Vec<Edit>) {
     let grace = pod.spec.get("terminationGracePeriodSeconds").and_then(Value::as_u64);
+    let parts = Parts::of(settings, grace.unwrap_or(GRACE_SECONDS));
     let mut ours = Vec::new();
     if settings.capture {
-        ours.push(sidecar::capture(settings));
+        ours.push(sidecar::capture(&parts));
     }
-    ours.push(sidecar::proxy(settings, grace.unwrap_or(GRACE_SECONDS)));
+    ours.push(sidecar::proxy(&parts));
     let key = "initContainers";
     if is_absent(pod.spec, key) {
         edits.push(Edit { at: vec!["spec".into(), key.into()], value: Value::Array(ours) });
@@ -125,18 +127,27 @@ fn marks(pod: &Pod, settings: &Settings, told: &Told, edits: &mut Vec<Edit>) {
     edits.push(Edit { at, value });
 }
 
-/// What was added, so that it can be taken out again. JSON, since an annotation is one string.
 fn status(settings: &Settings, told: &Told, default_container: bool) -> String {
-    let containers = if settings.capture { vec![CAPTURE_NAME, PROXY_NAME] } else { vec![PROXY_NAME] };
-    json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "initContainers": containers,
-        "volumes": [VOLUME],
-        "defaultContainer": default_container,
-        "proxy": told.proxy,
-        "noProxy": told.no_proxy,
-    })
-    .to_string()
+    status_text([
+        &json!(init_names(settings.capture)).to_string(),
+        &default_container.to_string(),
+        &json!(told.proxy).to_string(),
+        &json!(told.no_proxy).to_string(),
+    ])
+}
+
+/// What was added, so that it can be taken out again. JSON, since an annotation is one string. In:
+/// our containers, whether the default container was named, and the containers that got the
+/// variables of the one and the other kind, each as JSON.
+pub(super) fn status_text([containers, default_container, proxy, no_proxy]: [&str; 4]) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    format!(r#"{{"version":"{version}","initContainers":{containers},"volumes":["{VOLUME}"],"#)
+        + &format!(r#""defaultContainer":{default_container},"proxy":{proxy},"noProxy":{no_proxy}}}"#)
+}
+
+/// The containers that are added, in order.
+pub(super) fn init_names(capture: bool) -> &'static [&'static str] {
+    if capture { &[CAPTURE_NAME, PROXY_NAME] } else { &[PROXY_NAME] }
 }
 
 /// Adds one element to the end of a list of the pod's `spec`.
@@ -177,4 +188,4 @@ fn is_absent(map: &Map<String, Value>, key: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::kube) mod tests;

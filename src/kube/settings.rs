@@ -3,7 +3,8 @@
 //! In: nothing. Out: the defaults, each a named value. The command line changes them for all pods,
 //! annotations for one.
 
-use std::net::IpAddr;
+use super::annotations::{ANNOTATIONS, PREFIX};
+use super::values::quantity;
 
 /// Labels of ours: selectors see labels, not annotations.
 pub const INJECT_LABEL: &str = "outrigger.dev/inject";
@@ -40,15 +41,15 @@ pub struct Settings {
     pub own_namespace: String,
 }
 
-/// What is not captured.
+/// What is not captured, each item as it was written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SkipLists {
-    /// Ports of services, first and last.
-    pub ports: Vec<(u16, u16)>,
-    /// Networks of services: an address and how many of its bits count.
-    pub networks: Vec<(IpAddr, u8)>,
+    /// Ports of services, or ranges of them.
+    pub ports: Vec<String>,
+    /// Networks of services.
+    pub networks: Vec<String>,
     /// Users whose connections are left alone.
-    pub users: Vec<u32>,
+    pub users: Vec<String>,
 }
 
 /// What the sidecar asks of the node, as Kubernetes writes quantities. Requests are always set:
@@ -89,6 +90,26 @@ impl Default for Settings {
             user: 1337,
             own_namespace: "outrigger-system".to_owned(),
         }
+    }
+}
+
+impl Settings {
+    /// Sets what the annotation `outrigger.dev/NAME` sets, for all pods. What is wrong is told as
+    /// `found ..., want ...`.
+    pub fn set(&mut self, name: &str, text: &str) -> Result<(), String> {
+        let annotation =
+            ANNOTATIONS.iter().find(|annotation| annotation.name.strip_prefix(PREFIX) == Some(name));
+        let annotation = annotation.ok_or_else(|| format!("found {name:?}, want a setting's name"))?;
+        let words = annotation.form.read(text);
+        let words = words.ok_or_else(|| format!("found {text:?}, want {}", annotation.form.wanted()))?;
+        (annotation.set)(self, words);
+        Ok(())
+    }
+
+    /// Whether the limit of memory holds its request: the API server refuses a pod of which it does not.
+    pub(super) fn limit_holds_request(&self) -> bool {
+        let (request, limit) = (&self.resources.memory_request, &self.resources.memory_limit);
+        quantity(request) <= quantity(limit)
     }
 }
 

@@ -8,10 +8,24 @@ use serde_json::{Value, json};
 use super::settings::{CAPTURE_NAME, CONFIG_PATH, PROXY_NAME, Settings, VOLUME};
 use super::values::skip_flags;
 
+/// What of the containers differs from pod to pod.
+pub(super) struct Parts {
+    /// The settings for the pod.
+    pub(super) settings: Settings,
+    /// Words of the capture command, for what is not captured.
+    pub(super) skip_flags: Vec<String>,
+    /// Words of the proxy's command, for a pod that is captured.
+    pub(super) captured_flags: Vec<String>,
+    /// The time between SIGTERM and SIGKILL, as a duration of the configuration.
+    pub(super) grace: String,
+}
+
 /// The proxy variables of an application that is not captured, in the two spellings that programs read.
 pub(super) const PROXY_VARIABLES: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
 /// The variables that say what does not go through the proxy.
 pub(super) const NO_PROXY_VARIABLES: [&str; 2] = ["NO_PROXY", "no_proxy"];
+/// The word of the proxy's command for a pod that is captured.
+pub(super) const CAPTURED: &str = "--captured";
 /// The pod itself does not go through the proxy.
 pub(super) const NO_PROXY: &str = "localhost,127.0.0.1,::1";
 
@@ -20,18 +34,34 @@ pub(super) const NO_PROXY: &str = "localhost,127.0.0.1,::1";
 const STARTUP_FAILURES_MAX: u32 = 600;
 
 /// Longest grace that is passed on, in seconds: the longest that the form of a duration holds.
-const GRACE_SECONDS_MAX: u64 = 99_999;
+pub(super) const GRACE_SECONDS_MAX: u64 = 99_999;
+
+// === impl Parts ===
+
+impl Parts {
+    /// Those of a pod with these settings and this grace.
+    pub(super) fn of(settings: &Settings, grace_seconds: u64) -> Self {
+        let captured = settings.capture.then(|| CAPTURED.to_owned());
+        Self {
+            skip_flags: skip_flags(&settings.skip),
+            captured_flags: captured.into_iter().collect(),
+            grace: format!("{}s", grace_seconds.min(GRACE_SECONDS_MAX)),
+            settings: settings.clone(),
+        }
+    }
+}
 
 /// The init container that loads the kernel's rules: the only one with a right over the network. It
 /// runs as root because nothing else gets that right in a plain pod, and it ends before anything starts.
-pub(super) fn capture(settings: &Settings) -> Value {
+pub(super) fn capture(parts: &Parts) -> Value {
+    let settings = &parts.settings;
     let mut args = vec![
         "capture".to_owned(),
         "apply".to_owned(),
         CONFIG_PATH.to_owned(),
         format!("--user={}", settings.user),
     ];
-    args.extend(skip_flags(&settings.skip));
+    args.extend_from_slice(&parts.skip_flags);
     json!({
         "name": CAPTURE_NAME,
         "image": settings.image,
@@ -54,13 +84,11 @@ pub(super) fn capture(settings: &Settings) -> Value {
 /// The sidecar: an init container that goes on running. The application starts when it is ready, and
 /// has ended when it is told to end, so there is no `preStop`; and no liveness probe, since a restart
 /// would cut every connection.
-pub(super) fn proxy(settings: &Settings, grace_seconds: u64) -> Value {
+pub(super) fn proxy(parts: &Parts) -> Value {
+    let settings = &parts.settings;
     let health = settings.ports.health;
-    let mut args = vec!["run".to_owned(), CONFIG_PATH.to_owned()];
-    if settings.capture {
-        args.push("--captured".to_owned());
-    }
-    args.push(format!("--health-port={health}"));
+    let mut args = vec!["run".to_owned(), CONFIG_PATH.to_owned(), format!("--health-port={health}")];
+    args.extend_from_slice(&parts.captured_flags);
     json!({
         "name": PROXY_NAME,
         "image": settings.image,
@@ -71,7 +99,7 @@ pub(super) fn proxy(settings: &Settings, grace_seconds: u64) -> Value {
             from_field("POD_NAMESPACE", "metadata.namespace"),
             from_field("POD_UID", "metadata.uid"),
             from_field("NODE_NAME", "spec.nodeName"),
-            {"name": "OUTRIGGER_GRACE", "value": grace(grace_seconds)},
+            {"name": "OUTRIGGER_GRACE", "value": parts.grace},
         ],
         "ports": [{"name": PROXY_NAME, "containerPort": health, "protocol": "TCP"}],
         "startupProbe": {
@@ -103,11 +131,6 @@ pub(super) fn volume(settings: &Settings) -> Value {
 /// The value of the proxy variables.
 pub(super) fn proxy_url(settings: &Settings) -> String {
     format!("http://127.0.0.1:{}", settings.ports.outbound)
-}
-
-/// The time between SIGTERM and SIGKILL, as a duration of the configuration.
-fn grace(seconds: u64) -> String {
-    format!("{}s", seconds.min(GRACE_SECONDS_MAX))
 }
 
 fn mount() -> Value {

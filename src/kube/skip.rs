@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::plan::Namespace;
 use super::settings::{INJECT_LABEL, STATUS, Settings};
 
+pub(super) use others::{OTHER_CONTAINERS, OTHER_MARKS};
 pub(super) use shape::{Pod, containers, text_at};
 
 /// Why a pod is left as it is.

@@ -5,7 +5,7 @@ use crate::kube::Reason;
 use crate::kube::skip::containers;
 
 mod form;
-mod random;
+pub(in crate::kube) mod random;
 
 /// A pod of one container and nothing else.
 fn bare() -> Value {

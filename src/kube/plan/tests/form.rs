@@ -11,7 +11,7 @@ fn a_bare_pod_gets_two_containers_a_volume_and_two_annotations() {
         ["outrigger-capture", "outrigger"]
     );
     assert_eq!(init[0]["args"], json!(["capture", "apply", "/etc/outrigger", "--user=1337"]));
-    assert_eq!(init[1]["args"], json!(["run", "/etc/outrigger", "--captured", "--health-port=15020"]));
+    assert_eq!(init[1]["args"], json!(["run", "/etc/outrigger", "--health-port=15020", "--captured"]));
     assert_eq!(
         after["spec"]["volumes"],
         json!([{"name": "outrigger-config", "configMap": {"name": "outrigger"}}])
@@ -48,7 +48,7 @@ fn lists_that_are_null_are_as_good_as_absent() {
 
 #[test]
 fn an_image_with_root_forbidden_for_the_pod_still_gets_its_rules() {
-    let capture = sidecar::capture(&Settings::default());
+    let capture = sidecar::capture(&Parts::of(&Settings::default(), 30));
     assert_eq!(
         capture["securityContext"]["runAsNonRoot"], false,
         "the pod's own setting would refuse user 0"
@@ -96,6 +96,7 @@ fn a_bad_annotation_is_told_with_what_was_found_and_what_is_wanted() {
         ("capture", json!("no"), r#"found "no", want "on" or "off""#),
         ("config", json!("a b"), r#"found "a b", want the name of a ConfigMap"#),
         ("image", Value::Null, "found nothing, want an image"),
+        ("memory-limit", json!("8Mi"), "memory-limit: found 8Mi, want at least the memory request of 16Mi"),
         ("skip-users", json!("x".repeat(500)), "…, want user ids"),
     ] {
         let skip =
@@ -171,7 +172,7 @@ fn notices_tell_what_the_owner_should_know() {
 
 #[test]
 fn a_pod_that_passes_restricted_still_does_without_capture() {
-    for one in [sidecar::proxy(&uncaptured(), GRACE_SECONDS)] {
+    for one in [sidecar::proxy(&Parts::of(&uncaptured(), 30))] {
         let context = &one["securityContext"];
         assert_eq!(context["runAsNonRoot"], true);
         assert_ne!(context["runAsUser"], 0);
@@ -190,4 +191,17 @@ fn a_pod_that_passes_restricted_still_does_without_capture() {
         "outrigger",
         "a kind that restricted allows"
     );
+}
+
+#[test]
+fn the_command_line_sets_what_annotations_set() {
+    let mut settings = Settings::default();
+    settings.set("capture", "off").unwrap();
+    settings.set("skip-ports", "1, 2").unwrap();
+    assert_eq!(
+        (settings.capture, settings.skip.ports.as_slice()),
+        (false, ["1".to_owned(), "2".to_owned()].as_slice())
+    );
+    assert_eq!(settings.set("capture", "no").unwrap_err(), r#"found "no", want "on" or "off""#);
+    assert_eq!(settings.set("colour", "red").unwrap_err(), r#"found "colour", want a setting's name"#);
 }
