@@ -1,0 +1,135 @@
+"""The policy for the API server does to a pod what the plan does: its CEL is evaluated by another implementation.
+
+`policy/` holds the policy and pods with what the plan makes of them; the program's own tests keep both true."""
+
+import copy
+import json
+import pathlib
+
+FOLDER = pathlib.Path(__file__).parent / "policy"
+NEWEST = ["1.35", "1.36", "1.37"]
+POLICY_SINCE = ["1.36", "1.37"]
+
+
+def needs():
+    try:
+        import jsonpatch, kubernetes_validate, yaml, kubernetes_cel   # noqa: E401, F401
+    except ImportError as error:
+        return str(error)
+
+
+def checks(stage, report):
+    import yaml
+
+    from kubernetes_cel import Policy
+    documents = list(yaml.safe_load_all((FOLDER / "policy.yaml").read_text()))
+    cases = json.loads((FOLDER / "pods.json").read_text())
+    valid(report, documents)
+    spec = documents[0]["spec"]
+    policy = Policy(spec)
+    selected = lambda labels, pod: selects(documents, {"kubernetes.io/metadata.name": "shop", **labels}, pod)
+    report.same("kube-system is not selected", False, selects(documents, {"kubernetes.io/metadata.name": "kube-system",
+                "outrigger.dev/inject": "enabled"}, {"metadata": {}}))
+    report.same("a namespace without the label is not selected", False, selected({}, {"metadata": {}}))
+    injected = left_alone(report, policy, selected, [case for case in cases if "reason" in case])
+    injected += patched(report, policy, selected, [case for case in cases if "after" in case])
+    forms(report, policy, [case for case in cases if "annotation" in case])
+    report.holds("enough pods were looked at", injected > 80, injected)
+
+
+def valid(report, documents):
+    import kubernetes_validate
+    kinds = [document["kind"] for document in documents]
+    report.same("a policy and two bindings", ["MutatingAdmissionPolicy"] + ["MutatingAdmissionPolicyBinding"] * 2, kinds)
+    for version in POLICY_SINCE:
+        for document in documents:
+            name = f"{document['kind']} {document['metadata']['name']} is valid for Kubernetes {version}"
+            report.same(name, None, problem(kubernetes_validate, document, version))
+
+
+def problem(kubernetes_validate, document, version):
+    try:
+        kubernetes_validate.validate(document, version, strict=True)
+    except kubernetes_validate.ValidationError as error:
+        return error.message
+
+
+def selects(documents, labels, pod):
+    """Whether the policy and one of its bindings select a pod in a namespace with these labels."""
+    policy, *bindings = documents
+    own = pod["metadata"].get("labels", {})
+    chosen = lambda one: matches(one.get("namespaceSelector"), labels) and matches(one.get("objectSelector"), own)
+    return chosen(policy["spec"]["matchConstraints"]) and any(chosen(one["spec"]["matchResources"]) for one in bindings)
+
+
+def matches(selector, labels):
+    selector = selector or {}
+    equal = all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
+    return equal and all(labels.get(one["key"]) not in one["values"] for one in selector.get("matchExpressions", [])
+                         if one["operator"] == "NotIn")
+
+
+def left_alone(report, policy, selected, cases):
+    """The plan's reason is a condition that is false, or no binding selects the pod, or the patch is empty."""
+    wrong = []
+    for case in cases:
+        pod, namespace = case["pod"], {"metadata": {"name": "shop", "labels": case["labels"]}}
+        against = policy.against(pod)
+        told = case["reason"] in against
+        if not against and case["reason"] == "pod-security":
+            told = policy.patch(pod, namespace) == []
+        if not against and case["reason"] == "disabled":
+            told = not selected(case["labels"], pod)
+        if not told:
+            wrong.append((case["reason"], against, pod))
+    report.same(f"{len(cases)} pods are left alone for the plan's reason", [], wrong)
+    return len(cases)
+
+
+def patched(report, policy, selected, cases):
+    """The patch makes of a pod what the plan makes of it; a second look changes nothing; Kubernetes takes it."""
+    import jsonpatch
+    import kubernetes_validate
+    wrong, twice, invalid = [], [], []
+    for case in cases:
+        pod, namespace = case["pod"], {"metadata": {"name": "shop", "labels": case["labels"]}}
+        against = policy.against(pod)
+        if against or not selected(case["labels"], pod):
+            wrong.append((case["about"], against, pod))
+            continue
+        after = jsonpatch.apply_patch(copy.deepcopy(pod), policy.patch(pod, namespace))
+        if after != case["after"]:
+            wrong.append((case["about"], difference(after, case["after"])))
+        if "already-injected" not in policy.against(after):
+            twice.append(after)
+        whole = {"apiVersion": "v1", "kind": "Pod", **after}
+        invalid += [told for version in NEWEST if (told := problem(kubernetes_validate, whole, version))]
+    report.same(f"{len(cases)} pods become what the plan makes of them", [], wrong)
+    report.same("none of them is changed twice", [], twice)
+    report.same(f"all of them are valid for Kubernetes {', '.join(NEWEST)}", [], invalid)
+    return len(cases)
+
+
+def forms(report, policy, cases):
+    """Values of annotations are taken or not as the plan takes them."""
+    wrong = []
+    for case in cases:
+        pod = {"metadata": {"annotations": {case["annotation"]: case["value"]}}, "spec": {"containers": [{"name": "app"}]}}
+        if (policy.against(pod) == []) != case["good"]:
+            wrong.append(case)
+    report.same(f"{len(cases)} values of annotations are judged as the plan judges them", [], wrong)
+    good = sum(case["good"] for case in cases)
+    report.holds("good ones and bad ones", 100 < good < len(cases) - 100, good)
+
+
+def difference(one, other, at=""):
+    """The first place where two values differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in sorted(one.keys() | other.keys()):
+            if one.get(key) != other.get(key):
+                return difference(one.get(key), other.get(key), f"{at}/{key}")
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for index, pair in enumerate(zip(one, other)):
+            if pair[0] != pair[1]:
+                return difference(*pair, f"{at}/{index}")
+    return at, one, other
