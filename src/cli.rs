@@ -8,8 +8,10 @@ mod capture;
 mod check;
 mod explain;
 mod force;
+mod inject;
 mod run;
 mod schema;
+mod sidecar;
 mod top;
 
 use std::ffi::OsString;
@@ -22,6 +24,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::app::Start;
 use crate::config::{Options, UnknownKeys};
+
+/// Exit code of a wrong use, as clap's own.
+const USAGE: u8 = 2;
 
 /// A sidecar proxy: deadlines, retries, circuit breaking and bulkheads for outbound calls, declared
 /// in one YAML file and explained.
@@ -91,6 +96,27 @@ enum Command {
         #[arg(long, value_name = "HOST:PORT", default_value = ask::ADMIN, value_parser = ask::host_port)]
         admin: String,
     },
+    /// Put the sidecar into the pods of manifests.
+    ///
+    /// The same YAML comes out on standard output, with the sidecar added. Comments, order and layout stay.
+    #[command(after_help = inject::INJECT_EXAMPLE)]
+    Inject {
+        /// YAML or JSON, each with any number of documents; `-` is standard input.
+        #[arg(required = true, value_name = "FILE|-")]
+        files: Vec<PathBuf>,
+        /// The namespace of pods that name none.
+        #[arg(long, value_name = "NAME")]
+        namespace: Option<String>,
+        #[command(flatten)]
+        sidecar: sidecar::Flags,
+    },
+    /// Take the sidecar out of the pods of manifests again.
+    #[command(after_help = inject::UNINJECT_EXAMPLE)]
+    Uninject {
+        /// YAML or JSON, each with any number of documents; `-` is standard input.
+        #[arg(required = true, value_name = "FILE|-")]
+        files: Vec<PathBuf>,
+    },
     /// Show the state of every service, live; those in trouble come first.
     Top {
         /// Where the admin API of the proxy listens.
@@ -139,6 +165,14 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Capture { action } => capture::capture(&action),
         Command::Schema => schema::schema(),
         Command::Force { service, state, admin } => force::force(&service, state, &admin),
+        Command::Inject { files, namespace, sidecar } => match sidecar.settings() {
+            Ok(settings) => inject::inject(&files, namespace.as_deref(), &settings),
+            Err(wrong) => {
+                complain(&format!("{wrong}\n"));
+                ExitCode::from(USAGE)
+            }
+        },
+        Command::Uninject { files } => inject::uninject(&files),
         Command::Top { admin, every, once } => top::top(admin, every, once),
         Command::Explain { id, dry, json, admin } => {
             let asked = match (&id, dry.as_deref()) {

@@ -8,14 +8,11 @@ use std::process::ExitCode;
 
 use crate::config::{self, Config, Options, Problem};
 
-/// Exit code of a wrong use, as clap's own.
-const USAGE: u8 = 2;
-
 /// Checks, and shows what is asked for.
 pub(super) fn check(path: &Path, options: &Options, effective: Option<&[String]>) -> ExitCode {
     if effective.is_some_and(|words| words.len() == 2) {
         super::complain("--effective takes nothing, SERVICE, or SERVICE METHOD PATH\n");
-        return ExitCode::from(USAGE);
+        return ExitCode::from(super::USAGE);
     }
     match (config::load(path, options), effective) {
         (Err(problems), _) => {
