@@ -6,7 +6,7 @@
 use super::program::Program;
 use super::rules::{Family, Rule, What};
 use super::standing::{self, Standing};
-use super::{Findings, Rules, Trouble, foreign, nft};
+use super::{Findings, Rules, Trouble, foreign, nft, open};
 use crate::config::capture::{PortRange, TEST_PORT};
 
 /// Our chain in the table `nat`.
@@ -111,7 +111,8 @@ pub(super) fn apply(rules: &Rules, findings: &mut Findings) -> Result<(), Troubl
         let text = text(rules, tools.family, !has_jump(&saved));
         if let Err(trouble) = tools.restore.run(&RESTORE, &text) {
             for before in &loaded {
-                before.remove()?;
+                // What failed is what the user must hear of.
+                let _ = before.remove();
             }
             return Err(trouble);
         }
@@ -158,13 +159,10 @@ pub(super) fn stands() -> bool {
     families().into_iter().any(|family| saved(family).is_ok_and(|saved| standing(&saved).is_some()))
 }
 
-/// Stops new capture. The table `nat` itself stays, and with it the translation of open connections.
+/// Stops new capture. What keeps open connections translated goes only when none is open.
 pub(super) fn remove(findings: &mut Findings) -> Result<(), Trouble> {
     for tools in all_tools()? {
-        if tools.remove()? {
-            let name = program(tools.family);
-            findings.notes.push(format!("{name} chain {CHAIN}: deleted; new connections go direct"));
-        }
+        findings.notes.extend(tools.remove()?);
     }
     Ok(())
 }
@@ -173,30 +171,53 @@ pub(super) fn remove(findings: &mut Findings) -> Result<(), Trouble> {
 pub(super) fn removal() -> Result<Option<String>, Trouble> {
     let mut texts = String::new();
     for tools in all_tools()? {
-        if let Some(text) = text_of_removal(&tools.save.run(&SAVE, "")?) {
-            texts.push_str(&format!("# {} --noflush\n{text}", restore_name(tools.family)));
-        }
+        let saved = tools.save.run(&SAVE, "")?;
+        let Some(standing) = standing(&saved) else {
+            continue;
+        };
+        let port = standing.port_of_open();
+        let text =
+            if open::count(port) > 0 { text_of_emptying(&saved, port) } else { text_of_deletion(&saved) };
+        texts.push_str(&format!("# {} --noflush\n{text}", restore_name(tools.family)));
     }
     Ok(Some(texts).filter(|texts| !texts.is_empty()))
 }
 
-fn text_of_removal(saved: &str) -> Option<String> {
-    standing(saved)?;
+/// Leaves the chain with one rule, to which nothing leads. It asks for the state of a connection, which
+/// is why the kernel goes on following and translating them.
+fn text_of_emptying(saved: &str, port: u16) -> String {
+    let comment = standing::removed(port);
+    format!(
+        "*nat\n:{CHAIN} - [0:0]\n{}-A {CHAIN} -m conntrack --ctstate ESTABLISHED -m comment --comment \"{comment}\" -j RETURN\nCOMMIT\n",
+        without_jumps(saved)
+    )
+}
+
+fn text_of_deletion(saved: &str) -> String {
+    format!("*nat\n{}-F {CHAIN}\n-X {CHAIN}\nCOMMIT\n", without_jumps(saved))
+}
+
+/// A line for each jump to our chain that stands.
+fn without_jumps(saved: &str) -> String {
     let jumps = saved.lines().filter(|line| *line == JUMP).count();
-    let jumps = format!("{}\n", JUMP.replacen("-A", "-D", 1)).repeat(jumps);
-    Some(format!("*nat\n{jumps}-F {CHAIN}\n-X {CHAIN}\nCOMMIT\n"))
+    format!("{}\n", JUMP.replacen("-A", "-D", 1)).repeat(jumps)
 }
 
 /// Our chain in a saved table.
 fn standing(saved: &str) -> Option<Standing> {
     let name = format!(":{CHAIN} ");
     saved.lines().find(|line| line.starts_with(&name))?;
-    let rules = saved.lines().filter_map(|line| line.strip_prefix("-A OUTRIGGER "));
-    let comment = |rule: &str| {
+    let rules: Vec<&str> = saved.lines().filter_map(|line| line.strip_prefix("-A OUTRIGGER ")).collect();
+    let comment = |rule: &&str| {
         let quoted = rule.split_once("--comment \"").and_then(|(_, after)| after.split_once('"'));
         quoted.map_or_else(String::new, |(comment, _)| comment.to_owned())
     };
-    Some(Standing { hooked: has_jump(saved), comments: rules.map(comment).collect(), port: None })
+    let port = |rule: &&str| rule.split_once("--to-ports ")?.1.parse().ok();
+    Some(Standing {
+        hooked: has_jump(saved),
+        comments: rules.iter().map(comment).collect(),
+        port: rules.iter().find_map(port),
+    })
 }
 
 fn has_jump(saved: &str) -> bool {
@@ -240,13 +261,22 @@ impl Tools {
         Ok(Self { family, restore: Program::find(restore_name(family))?, save: Program::find(save)? })
     }
 
-    /// Whether there was anything to take away.
-    fn remove(&self) -> Result<bool, Trouble> {
-        let Some(text) = text_of_removal(&self.save.run(&SAVE, "")?) else {
-            return Ok(false);
+    /// Takes our chain away, and says so; nothing if there is none.
+    fn remove(&self) -> Result<Option<String>, Trouble> {
+        let saved = self.save.run(&SAVE, "")?;
+        let Some(standing) = standing(&saved) else {
+            return Ok(None);
         };
-        self.restore.run(&RESTORE, &text)?;
-        Ok(true)
+        let port = standing.port_of_open();
+        if standing.removed().is_none() {
+            self.restore.run(&RESTORE, &text_of_emptying(&saved, port))?;
+        }
+        // Counted after that: no new one can come in between.
+        let open = open::count(port);
+        if open == 0 {
+            self.restore.run(&RESTORE, &text_of_deletion(&self.save.run(&SAVE, "")?))?;
+        }
+        Ok(Some(standing::told_removed(&format!("{} chain {CHAIN}", program(self.family)), open, port)))
     }
 }
 

@@ -33,11 +33,14 @@ pub(super) fn text(rules: &Rules) -> String {
     table(&lines)
 }
 
-/// The text that leaves the chain with nothing but a note to whoever lists it.
+/// The text that leaves the chain with one rule that captures nothing. It asks for the state of a
+/// connection, which is why the kernel goes on following connections, and translating those that are
+/// captured: with the last rule that needs it the kernel stops, and each of them is reset.
 fn text_of_removal(port: u16) -> String {
+    let comment = standing::removed(port);
     format!(
-        "flush chain inet {TABLE} {CHAIN}\nadd rule inet {TABLE} {CHAIN} return comment \"{}\"\n",
-        standing::removed(port)
+        "flush chain inet {TABLE} {CHAIN}\n\
+         add rule inet {TABLE} {CHAIN} ct state established return comment \"{comment}\"\n"
     )
 }
 
@@ -117,41 +120,31 @@ pub(super) fn stands() -> bool {
     objects.is_ok_and(|objects| standing(&objects).is_some())
 }
 
-/// Stops new capture. What translates open connections goes only when none is open: without any chain
-/// of NAT the kernel stops translating, and each of them would be reset.
+/// Stops new capture. What keeps open connections translated goes only when none is open.
 pub(super) fn remove(findings: &mut Findings) -> Result<(), Trouble> {
     let nft = Program::find("nft")?;
     let Some(standing) = standing(&list(&nft)?) else {
         return Ok(());
     };
-    let removed_before = standing.removed();
-    let Some(port) = removed_before.or(standing.port) else {
-        nft.run(&LOAD, &format!("delete table inet {TABLE}\n"))?;
-        findings.notes.push(format!("nft table inet {TABLE}: deleted; it had no rules of ours"));
-        return Ok(());
-    };
-    if removed_before.is_none() {
+    let port = standing.port_of_open();
+    if standing.removed().is_none() {
         nft.run(&LOAD, &text_of_removal(port))?;
     }
     // Counted after the flush: no new one can come in between.
     let open = open::count(port);
     if open == 0 {
         nft.run(&LOAD, &format!("delete table inet {TABLE}\n"))?;
-        findings.notes.push(format!("nft table inet {TABLE}: deleted; new connections go direct"));
-    } else {
-        findings.notes.push(format!(
-            "nft table inet {TABLE}: emptied; new connections go direct. It stays for {open} open on port {port}: `outrigger capture remove` deletes it when they have ended"
-        ));
     }
+    findings.notes.push(standing::told_removed(&format!("nft table inet {TABLE}"), open, port));
     Ok(())
 }
 
 /// The text that `remove` would load.
 pub(super) fn removal() -> Result<Option<String>, Trouble> {
     let standing = standing(&list(&Program::find("nft")?)?);
-    Ok(standing.map(|standing| match standing.removed().or(standing.port) {
-        Some(port) if open::count(port) > 0 => text_of_removal(port),
-        Some(_) | None => format!("delete table inet {TABLE}\n"),
+    Ok(standing.map(|standing| match standing.port_of_open() {
+        port if open::count(port) > 0 => text_of_removal(port),
+        _ => format!("delete table inet {TABLE}\n"),
     }))
 }
 

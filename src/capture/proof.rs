@@ -170,11 +170,13 @@ fn ask(target: SocketAddr, wait: Duration) -> Answer {
 /// A child with the proxy's user connects to the proof, which must not arrive here.
 fn prove_user(user: u32, listeners: &[TcpListener], findings: &mut Findings) {
     let later = "the proxy proves at its start that its own connections go direct";
-    if !rustix::process::geteuid().is_root() || user == 0 {
-        findings
-            .notes
-            .push(format!("user {user}: not tried, only root may take another user's place; {later}"));
-        return;
+    let me = rustix::process::geteuid();
+    if me.as_raw() == user {
+        return findings.notes.push(format!("user {user}: not tried, this is it; {later}"));
+    }
+    if !me.is_root() {
+        let why = "only root may take another user's place";
+        return findings.notes.push(format!("user {user}: not tried, {why}; {later}"));
     }
     let status = std::env::current_exe().and_then(|program| {
         let mut child = Command::new(program);

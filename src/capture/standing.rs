@@ -5,8 +5,9 @@
 //! can't be changed, and no two versions of nft list an expression in the same words.
 
 use super::rules::MARK;
+use crate::config::capture::TEST_PORT;
 
-/// What is said of rules that were flushed by `remove`, and of those that never were.
+/// What puts right all that can be wrong with rules that were loaded.
 const AGAIN: &str = "run `outrigger capture apply` again";
 
 /// The one rule that `remove` leaves while connections are open; the port follows.
@@ -28,6 +29,16 @@ pub(super) fn removed(port: u16) -> String {
     format!("{REMOVED}{port}")
 }
 
+/// What became of our rules at `place` while so many connections are open.
+pub(super) fn told_removed(place: &str, open: usize, port: u16) -> String {
+    if open == 0 {
+        return format!("{place}: deleted; new connections go direct");
+    }
+    format!(
+        "{place}: emptied; new connections go direct. It stays for {open} open on port {port}: `outrigger capture remove` deletes it when they have ended"
+    )
+}
+
 // === impl Standing ===
 
 impl Standing {
@@ -36,10 +47,18 @@ impl Standing {
         self.comments.first()?.strip_prefix(REMOVED)?.parse().ok()
     }
 
+    /// The port on which connections may still be open; the usual one where no rule says it any more.
+    pub(super) fn port_of_open(&self) -> u16 {
+        self.removed().or(self.port).unwrap_or(TEST_PORT)
+    }
+
     /// What is wrong, if these comments are asked for.
     pub(super) fn wrong(&self, wanted: &[String]) -> Option<String> {
         if self.removed().is_some() {
-            return Some(format!("the rules were removed: {AGAIN} if calls are to be captured"));
+            return Some(
+                "the rules were removed, and nothing is captured: `outrigger capture apply` loads them"
+                    .to_owned(),
+            );
         }
         if self.comments.is_empty() {
             return Some(format!("the rules were flushed, and nothing is captured: {AGAIN}"));
@@ -70,7 +89,7 @@ impl Standing {
 
 /// What is wrong when there is no chain of ours at all.
 pub(super) fn absent() -> String {
-    format!("no rules of Outrigger stand, and nothing is captured: {AGAIN}")
+    "no rules of Outrigger stand, and nothing is captured: `outrigger capture apply` loads them".to_owned()
 }
 
 #[cfg(test)]

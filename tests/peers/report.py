@@ -8,7 +8,8 @@ import time
 class Report:
     """Counts and prints checks. Safe to use from several threads."""
 
-    def __init__(self):
+    def __init__(self, tier="peers"):
+        self.tier = tier
         self.passed = 0
         self.failed = 0
         self.absent = []  # clients that could not run, each with the reason
@@ -41,7 +42,7 @@ class Report:
     def end(self, seconds):
         for line in self.absent:
             print(f"CANNOT RUN {line}")
-        print(f"peers: {self.passed + self.failed} checks in {seconds:.1f} s")
+        print(f"{self.tier}: {self.passed + self.failed} checks in {seconds:.1f} s")
         print(f"{self.passed} passed, {self.failed} failed", flush=True)
         return 1 if self.failed else 3 if self.absent else 0
 

@@ -54,6 +54,7 @@ fn a_saved_table_shows_our_chain_and_what_takes_it_away() {
     assert!(standing_now.hooked);
     assert_eq!(standing_now.comments, ["outrigger x the proxy", ""]);
     let removal = "*nat\n-D OUTPUT -p tcp -j OUTRIGGER\n-F OUTRIGGER\n-X OUTRIGGER\nCOMMIT\n";
-    assert_eq!(text_of_removal(saved).as_deref(), Some(removal));
-    assert_eq!(text_of_removal("*nat\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n"), None);
+    assert_eq!(text_of_deletion(saved), removal);
+    assert_eq!(standing_now.port, Some(15001));
+    assert_eq!(standing("*nat\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n"), None);
 }
