@@ -12,7 +12,6 @@ use super::values::Form;
 /// What our annotations begin with.
 pub(super) const PREFIX: &str = "outrigger.dev/";
 
-/// Named in messages about it and the request.
 pub(super) const MEMORY_LIMIT: &str = "outrigger.dev/memory-limit";
 
 pub(super) const MEMORY_REQUEST: &str = "outrigger.dev/memory-request";
@@ -110,11 +109,10 @@ pub(super) fn settings_for(settings: &Settings, annotations: &Map<String, Value>
         };
         (annotation.set)(&mut own, words);
     }
-    if own.limit_holds_request() {
-        return Ok(own);
-    }
-    let (limit, request) = (&own.resources.memory_limit, &own.resources.memory_request);
-    Err(bad(MEMORY_LIMIT, limit, &format!("at least the memory request of {request}")))
+    own.resources
+        .check()
+        .map_err(|wrong| Skip { reason: Reason::BadAnnotation, message: format!("{PREFIX}{wrong}") })?;
+    Ok(own)
 }
 
 fn bad(name: &str, found: &str, wanted: &str) -> Skip {

@@ -4,7 +4,8 @@
 //! annotations for one.
 
 use super::annotations::{ANNOTATIONS, PREFIX};
-use super::values::quantity;
+use super::values::{Form, quantity};
+use crate::config::capture::PortRange;
 
 /// Labels of ours: selectors see labels, not annotations.
 pub const INJECT_LABEL: &str = "outrigger.dev/inject";
@@ -18,6 +19,12 @@ pub const PROXY_NAME: &str = "outrigger";
 pub const VOLUME: &str = "outrigger-config";
 /// Where the configuration is mounted.
 pub const CONFIG_PATH: &str = "/etc/outrigger";
+
+/// The greatest user id that Kubernetes takes.
+const USER_MAX: u32 = i32::MAX.unsigned_abs();
+
+/// Longest name of a namespace, in bytes (RFC 1123 label).
+const NAMESPACE_BYTES_MAX: usize = 63;
 
 /// What is added to a pod. The defaults are in [`Settings::default`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,22 +101,36 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Sets what the annotation `outrigger.dev/NAME` sets, for all pods. What is wrong is told as
+    /// Sets for all pods what the annotation `outrigger.dev/NAME` sets for one; and what no annotation
+    /// sets: `outbound-port`, `admin-port`, `health-port`, `user`, `own-namespace`. What is wrong is told as
     /// `found ..., want ...`.
     pub fn set(&mut self, name: &str, text: &str) -> Result<(), String> {
+        let of_all = match name {
+            "outbound-port" => Some(port(text).map(|port| self.ports.outbound = port)),
+            "admin-port" => Some(port(text).map(|port| self.ports.admin = port)),
+            "health-port" => Some(port(text).map(|port| self.ports.health = port)),
+            "user" => Some(user(text).map(|user| self.user = user)),
+            "own-namespace" => Some(namespace(text).map(|name| self.own_namespace = name)),
+            _ => None,
+        };
+        if let Some(set) = of_all {
+            return set;
+        }
         let annotation =
             ANNOTATIONS.iter().find(|annotation| annotation.name.strip_prefix(PREFIX) == Some(name));
         let annotation = annotation.ok_or_else(|| format!("found {name:?}, want a setting's name"))?;
-        let words = annotation.form.read(text);
-        let words = words.ok_or_else(|| format!("found {text:?}, want {}", annotation.form.wanted()))?;
+        let words = annotation.form.read(text).ok_or_else(|| wrong(text, annotation.form.wanted()))?;
         (annotation.set)(self, words);
         Ok(())
     }
 
-    /// Whether the limit of memory holds its request: the API server refuses a pod of which it does not.
-    pub(super) fn limit_holds_request(&self) -> bool {
-        let (request, limit) = (&self.resources.memory_request, &self.resources.memory_limit);
-        quantity(request) <= quantity(limit)
+    /// What is wrong with the settings together.
+    pub fn check(&self) -> Result<(), String> {
+        let Ports { outbound, admin, health } = self.ports;
+        if outbound == admin || admin == health || health == outbound {
+            return Err(format!("ports: found {outbound}, {admin} and {health}, want three different ones"));
+        }
+        self.resources.check()
     }
 }
 
@@ -129,6 +150,17 @@ impl Default for Resources {
     }
 }
 
+impl Resources {
+    /// Whether the limit of memory holds its request: the API server refuses a pod of which it does not.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let (limit, request) = (&self.memory_limit, &self.memory_request);
+        if quantity(request) <= quantity(limit) {
+            return Ok(());
+        }
+        Err(format!("memory-limit: found {limit}, want at least the memory request of {request}"))
+    }
+}
+
 // === impl Ports ===
 
 impl Default for Ports {
@@ -142,4 +174,24 @@ impl Ports {
     pub fn all(self) -> [(u16, &'static str); 3] {
         [(self.admin, "admin"), (self.outbound, "outbound"), (self.health, "health")]
     }
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    let port = text.parse::<PortRange>().ok().filter(|ports| ports.first() == ports.last());
+    port.map(PortRange::first).ok_or_else(|| wrong(text, "a port from 1 to 65535"))
+}
+
+fn user(text: &str) -> Result<u32, String> {
+    let words = Form::Users.read(text).unwrap_or_default();
+    let user = text.parse().ok().filter(|user| (1..=USER_MAX).contains(user) && words.len() == 1);
+    user.ok_or_else(|| wrong(text, &format!("a user id from 1 to {USER_MAX}")))
+}
+
+fn namespace(text: &str) -> Result<String, String> {
+    let words = Form::ObjectName.read(text).filter(|words| words.concat().len() <= NAMESPACE_BYTES_MAX);
+    words.map(|words| words.concat()).ok_or_else(|| wrong(text, "the name of a namespace"))
+}
+
+fn wrong(found: &str, wanted: &str) -> String {
+    format!("found {found:?}, want {wanted}")
 }

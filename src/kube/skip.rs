@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::plan::Namespace;
 use super::settings::{INJECT_LABEL, STATUS, Settings};
 
-pub(super) use others::{OTHER_CONTAINERS, OTHER_MARKS};
+pub(super) use others::{OTHER_CONTAINERS, OTHER_MARKS, OTHER_WISHES};
 pub(super) use shape::{Pod, containers, text_at};
 
 /// Why a pod is left as it is.
@@ -40,7 +40,7 @@ pub enum Reason {
     HostNetwork,
     /// It runs on Windows.
     Windows,
-    /// Another mesh's sidecar is in it.
+    /// Another mesh's sidecar is in it, or asked for.
     OtherMesh,
     /// A name that we need is somebody else's.
     NameTaken,

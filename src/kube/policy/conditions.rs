@@ -5,7 +5,7 @@
 
 use super::super::annotations::{ANNOTATIONS, Annotation, MEMORY_LIMIT, MEMORY_REQUEST};
 use super::super::settings::{CAPTURE_NAME, INJECT_LABEL, PROXY_NAME, STATUS, Settings, VOLUME};
-use super::super::skip::{OTHER_CONTAINERS, OTHER_MARKS, Reason};
+use super::super::skip::{OTHER_CONTAINERS, OTHER_MARKS, OTHER_WISHES, Reason};
 use super::super::values::{Form, IMAGE_BYTES_MAX, ITEMS_MAX, OBJECT_NAME_BYTES_MAX, QUANTITY_BYTES_MAX};
 use super::cel::{string, strings};
 use crate::config::capture::USER_MAX;
@@ -66,7 +66,15 @@ fn windows() -> String {
 fn other_mesh() -> String {
     let containers = strings(OTHER_CONTAINERS.iter().map(|(name, _)| *name));
     let marks = strings(OTHER_MARKS.iter().map(|(name, _)| *name));
-    format!("{CONTAINERS}.all(c, !(c.name in {containers})) &&\n{marks}.all(mark, !(mark in {OF_POD}))")
+    let wishes = OTHER_WISHES.iter().map(|(name, value, _)| format!("{}: {}", string(name), string(value)));
+    let wishes = wishes.collect::<Vec<_>>().join(", ");
+    let not = |holder: &str| format!("object.metadata.?{holder}[?name].orValue(\"\") != wishes[name]");
+    format!(
+        "{CONTAINERS}.all(c, !(c.name in {containers})) &&\n{marks}.all(mark, !(mark in {OF_POD})) &&\n\
+         [{{{wishes}}}].all(wishes, wishes.all(name,\n  {} && {}))",
+        not("labels"),
+        not("annotations")
+    )
 }
 
 fn name_taken() -> String {

@@ -90,6 +90,9 @@ fn reasons() -> Vec<Value> {
         json!({"securityContext": {"runAsUser": 1337}}),
         json!({"securityContext": {"runAsUser": 1337},
                "containers": [{"name": "a", "securityContext": {"runAsUser": 1}}]}),
+        json!({"containers": [{"name": "a", "env": [{"name": "http_proxy", "value": "x"}]}, {"name": "b"}]}),
+        json!({"containers": [{"name": "a", "env": [{"name": "HTTP_PROXY"}, {"name": "no_proxy"}]}],
+               "initContainers": [{"name": "i"}, {"name": "j", "env": [{"name": "NO_PROXY"}]}]}),
         json!({"terminationGracePeriodSeconds": 0}),
         json!({"terminationGracePeriodSeconds": 1_000_000}),
     ] {
@@ -109,7 +112,19 @@ fn reasons() -> Vec<Value> {
     ] {
         cases.push(case("mark", pod(json!({}), json!({mark: "x"})), &[]));
     }
-    cases.push(case("mark", pod(json!({}), json!({"kubernetes.io/config.source": "api"})), &[]));
+    for (name, value) in [
+        ("kubernetes.io/config.source", "api"),
+        ("sidecar.istio.io/inject", "true"),
+        ("sidecar.istio.io/inject", "false"),
+        ("linkerd.io/inject", "enabled"),
+        ("kuma.io/sidecar-injection", "enabled"),
+        ("consul.hashicorp.com/connect-inject", "true"),
+    ] {
+        cases.push(case("mark", pod(json!({}), json!({name: value})), &[]));
+        let mut labelled = pod(json!({}), json!({}));
+        labelled["metadata"]["labels"] = json!({name: value});
+        cases.push(case("label", labelled, &[]));
+    }
     for level in ["privileged", "baseline", "restricted"] {
         for capture in ["on", "off"] {
             let pod = pod(json!({}), json!({"outrigger.dev/capture": capture}));

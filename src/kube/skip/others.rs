@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Pod, Reason, Skip, containers, is_marked};
+use super::{Pod, Reason, Skip, containers, is_marked, text_at};
 use crate::kube::settings::{CAPTURE_NAME, PROXY_NAME, STATUS, Settings, VOLUME};
 
 /// Sidecars of other meshes, by the name of their container.
@@ -22,6 +22,14 @@ pub(in crate::kube) const OTHER_MARKS: &[(&str, &str)] = &[
     ("linkerd.io/proxy-version", "Linkerd"),
     ("kuma.io/sidecar-injected", "Kuma"),
     ("consul.hashicorp.com/connect-inject-status", "Consul"),
+];
+
+/// Labels or annotations that ask for another mesh's sidecar, which is put there after us.
+pub(in crate::kube) const OTHER_WISHES: &[(&str, &str, &str)] = &[
+    ("sidecar.istio.io/inject", "true", "Istio"),
+    ("linkerd.io/inject", "enabled", "Linkerd"),
+    ("kuma.io/sidecar-injection", "enabled", "Kuma"),
+    ("consul.hashicorp.com/connect-inject", "true", "Consul"),
 ];
 
 /// A pod that has our mark, or a container of the sidecar's name, put there by hand.
@@ -47,6 +55,14 @@ pub(super) fn mesh(pod: &Pod) -> Result<(), Skip> {
     for (name, mesh) in OTHER_MARKS {
         if pod.annotations.contains_key(*name) {
             let message = format!("it has {mesh}'s mark, the annotation {name}");
+            return Err(Skip::new(Reason::OtherMesh, message));
+        }
+    }
+    for (name, value, mesh) in OTHER_WISHES {
+        let label = text_at(pod.value, &["metadata", "labels", name]);
+        let annotation = pod.annotations.get(*name).and_then(Value::as_str);
+        if [label, annotation].contains(&Some(value)) {
+            let message = format!("it asks for {mesh}'s sidecar: {name} is {value}");
             return Err(Skip::new(Reason::OtherMesh, message));
         }
     }

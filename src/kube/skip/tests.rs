@@ -90,6 +90,14 @@ fn marks_of_others_and_of_the_node_are_seen() {
     ] {
         assert_eq!(told(&with_metadata(json!({"annotations": {annotation: "x"}})), None), word);
     }
+    for (wish, value, word) in [
+        ("sidecar.istio.io/inject", "true", "other-mesh"),
+        ("sidecar.istio.io/inject", "false", "injected"),
+        ("linkerd.io/inject", "enabled", "other-mesh"),
+    ] {
+        assert_eq!(told(&with_metadata(json!({"annotations": {wish: value}})), None), word);
+        assert_eq!(told(&with_metadata(json!({"labels": {wish: value}})), None), word);
+    }
     let from_api = json!({"annotations": {"kubernetes.io/config.source": "api"}});
     assert_eq!(told(&with_metadata(from_api), None), "injected");
 }

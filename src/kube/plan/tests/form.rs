@@ -205,3 +205,32 @@ fn the_command_line_sets_what_annotations_set() {
     assert_eq!(settings.set("capture", "no").unwrap_err(), r#"found "no", want "on" or "off""#);
     assert_eq!(settings.set("colour", "red").unwrap_err(), r#"found "colour", want a setting's name"#);
 }
+
+#[test]
+fn ports_and_user_are_set_for_all_pods() {
+    let mut settings = Settings::default();
+    for (name, text) in
+        [("outbound-port", "16001"), ("health-port", "16020"), ("user", "2000"), ("own-namespace", "mesh")]
+    {
+        settings.set(name, text).unwrap();
+    }
+    settings.check().unwrap();
+    let after = injected(&with_spec(json!({"securityContext": {"runAsUser": 1337}})), &settings);
+    let init = &after["spec"]["initContainers"];
+    assert_eq!(init[0]["args"][3], "--user=2000");
+    assert_eq!(init[1]["args"][2], "--health-port=16020");
+    assert_eq!(init[1]["startupProbe"]["httpGet"]["port"], 16020);
+    assert_eq!(init[1]["securityContext"]["runAsUser"], 2000);
+    for (name, text, told) in [
+        ("admin-port", "0", "want a port from 1 to 65535"),
+        ("admin-port", "1-2", "want a port from 1 to 65535"),
+        ("user", "0", "want a user id from 1 to 2147483647"),
+        ("user", "1,2", "want a user id"),
+        ("own-namespace", "A", "want the name of a namespace"),
+    ] {
+        let wrong = settings.set(name, text).unwrap_err();
+        assert!(wrong.contains(told), "{wrong}");
+    }
+    settings.set("admin-port", "16020").unwrap();
+    assert!(settings.check().unwrap_err().contains("want three different ones"));
+}
