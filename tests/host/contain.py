@@ -2,7 +2,7 @@
 """Becomes a container's process: network namespace, root, mounts, user, rights; then the command, under the same pid.
 
   contain.py '{"net": NAME, "root": FOLDER or null, "binds": {TARGET: SOURCE}, "read_only": true, "user": 1337,
-               "group": 1337, "capabilities": ["NET_ADMIN"], "cwd": "/"}' COMMAND...
+               "group": 1337, "capabilities": ["NET_ADMIN"]}' COMMAND...
 
 What a container runtime does, as far as a proxy sees it: no process or user namespace. Needs root.
 """
@@ -37,7 +37,7 @@ def main():
         if box["read_only"]:
             mount(root, root, REMOUNT | BIND | RDONLY)
         os.chroot(root)
-    os.chdir(box["cwd"])
+    os.chdir("/")
     for capability in range(CAPABILITY_MOST + 1):
         if capability not in [CAPABILITIES[name] for name in box["capabilities"]]:
             call("prctl", CAPBSET_DROP, capability, 0, 0, 0)

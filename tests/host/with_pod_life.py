@@ -7,9 +7,8 @@ import copy
 import json
 import pathlib
 import signal
-import socket
-import subprocess
 import sys
+import threading
 import time
 
 from cluster import HERE, REPO, Cluster
@@ -25,6 +24,9 @@ USER = 1000
 # What a release binary may take at rest; others are larger, and say so.
 REST_KIB_MAX = 10 * 1024
 REST_CPU_MAX = 0.001
+
+
+NEEDS = ["ip", "nft", "ldd", "sysctl"]
 
 
 def needs():
@@ -174,10 +176,8 @@ class Rehearsal:
         paid, addresses = self.cluster.reached("payment-service"), self.cluster.folder / "endpoints"
         first = self.pod("order-1", self.template("Deployment", "order-service")).start().until_ready()
         endpoints(addresses, first)
-        out = open(self.cluster.folder / "load.out", "wb")
-        load = subprocess.Popen(["ip", "netns", "exec", self.cluster.net, sys.executable, str(HERE / "pod_app.py"), "load",
-                                 str(addresses), "--count", "400"], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-        self.cluster.running.append(load)
+        load = self.cluster.start(self.cluster.services, "load", sys.executable, HERE / "pod_app.py", "load", addresses,
+                                  "--count", 400)
         eventually(lambda: self.cluster.reached("payment-service") > paid + 50, 30)
         second = self.pod("order-2", self.template("Deployment", "order-service")).start().until_ready()
         endpoints(addresses, first, second)
@@ -189,7 +189,7 @@ class Rehearsal:
         codes = first.stop()
         self.report.same("rolling: the old pod ended by itself", {"order-service": 0, PROXY: 0}, codes)
         load.wait(60)
-        counts = json.loads(self.cluster.text("load.out"))["counts"]
+        counts = json.loads(self.cluster.text("load"))["counts"]
         self.report.same("rolling: all 400 orders were placed, over both pods", {"200": 400}, counts)
         self.report.same("rolling: each was paid once", 400, self.cluster.reached("payment-service") - paid)
         self.report.same("rolling: the new pod's end is clean", {"order-service": 0, PROXY: 0}, second.stop())
@@ -199,20 +199,17 @@ class Rehearsal:
 
     def bounded_drain(self):
         """The proxy alone is told to end, with a call under way that never will."""
+        arrived, over = threading.Event(), threading.Event()
         self.cluster.address(HANGS)
         self.cluster.names["bank"] = HANGS
-        hanging = self.cluster.inside(lambda: listening(HANGS))
+        self.cluster.listen(self.cluster.services, HANGS, 80, lambda _: arrived.set() or over.wait(60))
         pod = self.with_app("hang", "caller", "http://bank/", grace=4).start()
-        hanging.settimeout(20)
-        connection, _ = hanging.accept()
+        arrived.wait(20)
         begun = time.monotonic()
         pod.process[PROXY].send_signal(signal.SIGTERM)
-        try:
-            code = pod.process[PROXY].wait(20)
-        finally:
-            took = time.monotonic() - begun
-            connection.close()
-            hanging.close()
+        code = pod.process[PROXY].wait(20)
+        took = time.monotonic() - begun
+        over.set()
         print(f"     a call that hangs: the proxy ended after {took:.1f} s of a grace of 4")
         self.report.holds("drain: a call that hangs does not hold it past the pod's grace", 2 < took < 4, took)
         self.report.same("drain: it ended by itself, and says that a call was under way", (1, True),
@@ -225,14 +222,6 @@ def endpoints(file, *pods):
     new = file.with_suffix(".new")
     new.write_text("\n".join(f"{pod.address}:8080" for pod in pods))
     new.rename(file)
-
-
-def listening(address):
-    made = socket.socket()
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.bind((address, 80))
-    made.listen()
-    return made
 
 
 def rss_kib(pid):
