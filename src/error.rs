@@ -20,7 +20,7 @@ pub enum Fault {
     BulkheadTimeout,
     /// The breaker is open, or half open with its probes out.
     BreakerOpen,
-    /// The service has no endpoint.
+    /// The service's name has no address: none of its instances is ready.
     NoEndpoints,
     /// A process-wide limit is reached.
     Overloaded,
@@ -249,13 +249,14 @@ impl Fault {
             | Self::TlsFailed
             | Self::DnsFailed
             | Self::RequestMalformed
-            | Self::HeaderTooLarge
-            | Self::ShuttingDown => Sent::No,
+            | Self::HeaderTooLarge => Sent::No,
             Self::ResetBeforeResponse
             | Self::PerTryTimeout
             | Self::DeadlineExceeded
             | Self::IdleTimeout
             | Self::RequestTimeout
+            // Refused, or cut at the end of a drain.
+            | Self::ShuttingDown
             | Self::ClientCancelled => Sent::Maybe,
             Self::ResetMidResponse | Self::ProtocolError => Sent::Yes,
         }

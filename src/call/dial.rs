@@ -95,6 +95,7 @@ impl<'p, S: Side> Call<'p, S> {
         let until = self.deadline.map_or(limit, |deadline| deadline.min(limit));
         match self.watching(Some(until), set.resolved()).await {
             Ok(true) => {}
+            Ok(false) if set.is_empty() => return Err(Failed::local(Fault::NoEndpoints)),
             Ok(false) => return Err(Failed::local(Fault::DnsFailed)),
             Err(Fault::DeadlineExceeded) if until == limit => return Err(Failed::local(Fault::DnsFailed)),
             Err(fault) => return Err(Failed::local(fault)),

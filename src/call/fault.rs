@@ -122,7 +122,7 @@ pub(super) fn message<S: Side>(call: &Call<'_, S>, failed: &Failed) -> String {
             Detail::None | Detail::Text(_) => format!("no connection to {service}"),
         },
         Fault::DnsFailed => format!("the name of {service} does not resolve"),
-        Fault::NoEndpoints => format!("{service} has no endpoints"),
+        Fault::NoEndpoints => format!("{service} has no endpoints: its name has no address"),
         Fault::LoopDetected => format!("{service} leads back to this proxy"),
         Fault::ProtocolError => match failed.detail {
             Detail::Text(what) => format!("{service} broke HTTP: {what}"),

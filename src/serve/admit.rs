@@ -16,7 +16,7 @@ use crate::route::Asking;
 use crate::wire::{Field, Parsed, SpanPlaces, TraceParent, parse_request, upstream_request};
 
 use super::Door;
-use super::whose::{Asked, whose};
+use super::whose::{Asked, ending, whose};
 
 /// A request that may go on its way.
 pub(super) struct Admitted {
@@ -117,6 +117,22 @@ fn plan(
             fields.iter().find(|field| field.name.of_bytes(head).eq_ignore_ascii_case(name.as_bytes()));
         field.map(|field| field.value.of_bytes(head))
     };
+    let refuse = |(fault, what)| Refusal {
+        line: first_line(head).into(),
+        fault,
+        what,
+        // After CONNECT come bytes of a tunnel, which must not be read as requests.
+        keep_alive: parsed.keep_alive
+            && parsed.version == Version::Http11
+            && parsed.framing == Framing::None
+            && parsed.method_kind != Method::Connect
+            && fault != Fault::ShuttingDown,
+        without_body: parsed.method_kind == Method::Head,
+        trace: None,
+    };
+    if local.closing.get() {
+        return Err(refuse(ending()));
+    }
     let asking = match (door, parsed.method_kind, parsed.target.secure) {
         (_, Method::Connect, _) => Asking::Connect,
         (Door::Captured(_), _, false) => Asking::Captured,
@@ -124,20 +140,7 @@ fn plan(
         (_, _, false) => Asking::Http,
     };
     let authority = parsed.target.authority.of_bytes(head);
-    whose(local, door, &Asked { asking, authority, method, path }, header, now).map_err(|(fault, what)| {
-        Refusal {
-            line: first_line(head).into(),
-            fault,
-            what,
-            // After CONNECT come bytes of a tunnel, which must not be read as requests.
-            keep_alive: parsed.keep_alive
-                && parsed.version == Version::Http11
-                && parsed.framing == Framing::None
-                && asking != Asking::Connect,
-            without_body: parsed.method_kind == Method::Head,
-            trace: None,
-        }
-    })
+    whose(local, door, &Asked { asking, authority, method, path }, header, now).map_err(refuse)
 }
 
 fn request_head(parsed: &Parsed, plan: &Plan, head: &[u8], trace: TraceParent) -> RequestHead {

@@ -21,7 +21,7 @@ use crate::route::Asking;
 use crate::wire::{Kind, TraceField, TraceFields, TraceParent, grpc};
 
 use super::Door;
-use super::whose::{Asked, NoPlan, whose};
+use super::whose::{Asked, NoPlan, ending, whose};
 
 /// Plans the call of one stream. `None`: it was refused, which is recorded.
 pub(super) fn admit(
@@ -68,6 +68,9 @@ fn plan(local: &Local, door: &Door, parts: &Parts, now: Instant) -> Result<Plan,
     }
     let asking = if matches!(door, Door::Captured(_)) { Asking::Captured } else { Asking::Http };
     let authority = authority(parts)?;
+    if local.closing.get() {
+        return Err(ending());
+    }
     whose(local, door, &Asked { asking, authority, method, path }, field, now)
 }
 

@@ -35,6 +35,11 @@ impl Asked<'static> {
         Self { asking: Asking::Captured, authority: b"", method: b"", path: b"" };
 }
 
+/// Why a process that was told to finish what is in flight takes no more.
+pub(super) fn ending() -> NoPlan {
+    (Fault::ShuttingDown, "the proxy is ending and takes no new calls".into())
+}
+
 /// The plan for a call that came through `door`.
 pub(super) fn whose<'h>(
     local: &Local,

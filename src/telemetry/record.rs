@@ -171,7 +171,7 @@ impl Drop for CallRecord<'_> {
     /// A call whose task was dropped: the process is ending at once.
     fn drop(&mut self) {
         if !self.done {
-            self.stats.count(Outcome::Fault(Fault::ClientCancelled), Duration::ZERO);
+            self.stats.count(Outcome::Fault(Fault::ShuttingDown), self.started.elapsed());
         }
     }
 }

@@ -74,6 +74,8 @@ pub struct EndpointSet {
     looking_up: AtomicBool,
     /// Lookups that failed while no address was known.
     failures: AtomicU64,
+    /// The last lookup gave a name without addresses.
+    is_empty: AtomicBool,
     /// No lookup before this time while no address is known, in microseconds since `epoch`.
     retry_at: AtomicU64,
     changed: Notify,
@@ -160,6 +162,7 @@ impl EndpointSet {
             current: ArcSwapOption::new(current),
             looking_up: AtomicBool::new(false),
             failures: AtomicU64::new(0),
+            is_empty: AtomicBool::new(false),
             retry_at: AtomicU64::new(0),
             changed: Notify::new(),
             epoch,
@@ -191,6 +194,11 @@ impl EndpointSet {
         list.as_deref().and_then(Option::as_ref).is_some_and(|list| {
             list.endpoints.iter().any(|endpoint| endpoint.address.ip() == ip) || list.before.contains(&ip)
         })
+    }
+
+    /// Whether no address is known because the name has none, by the last answer.
+    pub fn is_empty(&self) -> bool {
+        self.is_empty.load(Ordering::Acquire)
     }
 
     /// Whether there was an answer yet, or a failure.
@@ -250,10 +258,10 @@ impl EndpointSet {
     }
 
     /// The resolver's answer. Endpoints that stay keep their counts and penalties.
-    /// An empty answer is no answer: the last good one stays.
+    /// An empty answer leaves the last good one in place.
     pub fn answer(&self, addresses: &[SocketAddr], ttl: Duration, now: Instant) {
         if addresses.is_empty() {
-            return self.no_answer(now);
+            return self.unanswered(true, now);
         }
         let before = self.current.load_full();
         let mut known: HashMap<SocketAddr, Arc<Endpoint>> = before
@@ -276,6 +284,11 @@ impl EndpointSet {
 
     /// The lookup failed: what was known stays, and the next try waits a little.
     pub fn no_answer(&self, now: Instant) {
+        self.unanswered(false, now);
+    }
+
+    fn unanswered(&self, is_empty: bool, now: Instant) {
+        self.is_empty.store(is_empty, Ordering::Release);
         match self.current.load_full() {
             Some(list) => {
                 let expires = Some(now + FAILED_LOOKUP_WAIT);

@@ -48,15 +48,15 @@ async fn story(proxy: &Outrigger) -> String {
 
 /// The story of the newest fault, whatever its trace.
 async fn newest(proxy: &Outrigger, reason: &str) -> String {
-    let mut told = String::new();
+    let mut trace = String::new();
     eventually(&format!("a story of {reason}"), async || {
         let page = proxy.get_admin("/explain?limit=1").await.json();
         let story = &page["stories"][0];
-        told = story["told"].as_str().unwrap_or_default().to_owned();
+        trace = story["traceId"].as_str().unwrap_or_default().to_owned();
         story["reason"] == reason
     })
     .await;
-    told
+    explained(proxy, &[&trace]).await
 }
 
 /// The line of the configuration that has this text in it.

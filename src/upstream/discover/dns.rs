@@ -99,7 +99,11 @@ impl Names {
                 }
             }
             Err(failure) => {
-                done.set.no_answer(now);
+                if failure == Failure::NoAddress {
+                    done.set.answer(&[], std::time::Duration::ZERO, now);
+                } else {
+                    done.set.no_answer(now);
+                }
                 if self.failing.len() >= FAILING_MAX {
                     self.failing.clear();
                 }

@@ -1,6 +1,6 @@
 //! Requests that never come to a service, or whose application spoils them.
 
-use crate::support::{BOUND, Mesh, Reply, ask, eventually, request, shop};
+use crate::support::{BOUND, Mesh, Reply, ask, eventually, held, request, shop, shop_with};
 
 use super::{TRACE, TRACED, assert_cause, assert_no_cause, assert_tells, newest, story, traced_get};
 
@@ -69,6 +69,31 @@ async fn a_large_head_is_told_with_its_bound() {
     let story = newest(&proxy, "header_too_large").await;
     assert_tells(&story, &["the reply said: the head is over 64 KiB", "larger than any that is accepted"]);
     assert_no_cause(&story);
+}
+
+#[tokio::test]
+async fn a_call_that_comes_after_the_end_has_begun_cites_the_drain() {
+    let quick = "drain: {quiet: 100ms, timeout: 20s}";
+    let (upstream, mut proxy) = shop_with(quick, "", [held(Reply::Ok("kept"))]).await;
+    let under_way = proxy.get_later("/");
+    upstream.saw(1).await;
+    let mut late = proxy.client().await;
+    let (begun, rest) = (traced_get(), "\r\n\r\n");
+    late.send(begun.trim_end()).await;
+    proxy.counted("outrigger_connections", &[("side", "application")], 2.0).await;
+    proxy.signal("INT");
+    eventually("it is ending", async || proxy.get_admin("/ready").await.status == 503).await;
+    late.send(rest).await;
+    assert_eq!(late.read_reply().await.outcome(), (503, "shutting_down"));
+    let story = story(&proxy).await;
+    assert_tells(
+        &story,
+        &["503 shutting_down", "the proxy is ending and takes no new calls", "nothing was sent"],
+    );
+    assert_cause(&proxy, &story, "drain.timeout: 20 s", "drain:", "process");
+    upstream.release();
+    assert_eq!(under_way.await.expect("the call's task").text(), "kept");
+    assert_eq!(proxy.wait_exit().await.code(), Some(0));
 }
 
 #[tokio::test]

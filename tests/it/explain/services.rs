@@ -8,7 +8,7 @@ use crate::support::grpc::{ONE_BYTE, grpc, only};
 use crate::support::h2_script::hang;
 use crate::support::{
     Authority, DnsAnswer, DnsServer, FullBacklog, Mesh, Outrigger, PemFolder, Refused, Reply, TlsFront,
-    Upstream, get, h2_shop, outrigger, shop,
+    Upstream, eventually, get, h2_shop, outrigger, shop,
 };
 
 use super::{TRACE, TRACED, assert_cause, assert_tells, assert_time, newest, story, traced_get};
@@ -34,18 +34,26 @@ async fn dns_failed_cites_the_endpoints() {
     assert_tells(&story, &["Not tried again: retries are off; retries: off ("]);
 }
 
-/// A name without addresses is one that does not resolve: `no_endpoints` is for lists that may be empty,
-/// and a list of the YAML may not.
 #[tokio::test]
-async fn a_name_without_addresses_does_not_resolve() {
-    let dns = DnsServer::start("shop.test", DnsAnswer::Addresses(Vec::new(), Duration::from_secs(5))).await;
+async fn no_endpoints_is_a_name_without_addresses_and_cites_the_endpoints() {
+    let dns = DnsServer::start("shop.test", DnsAnswer::Empty).await;
     let mesh = Mesh::new().top(&format!("dns: {{servers: [\"{}\"]}}", dns.addr()));
     let proxy = mesh.service_raw("shop", "retries: off\nendpoints: {dns: \"shop.test:80\"}").start().await;
-    assert_eq!(proxy.call(traced_get()).await.outcome(), (503, "dns_failed"));
-    assert!(dns.questions() > 0);
+    assert_eq!(proxy.call(traced_get()).await.outcome(), (503, "no_endpoints"));
     let story = story(&proxy).await;
-    assert_tells(&story, &["why: the name of shop does not resolve."]);
+    assert_tells(
+        &story,
+        &["503 no_endpoints", "shop has no endpoints: its name has no address", "why: shop has no endpoint."],
+    );
     assert_cause(&proxy, &story, "endpoints: of shop", "endpoints:", "service");
+    dns.now(DnsAnswer::NxDomain);
+    eventually("the name is gone altogether", async || proxy.get("/").await.outcome() == (503, "dns_failed"))
+        .await;
+}
+
+#[tokio::test]
+async fn a_list_of_no_addresses_is_an_error_of_the_yaml() {
+    let (_upstream, proxy) = shop("", [Reply::Ok("x")]).await;
     let empty = proxy.path("empty.yaml");
     std::fs::write(&empty, "version: v1\nservices:\n  shop: {endpoints: {static: []}}\n").expect("a file");
     let checked = outrigger(&["check", empty.to_str().expect("a path")]).await;

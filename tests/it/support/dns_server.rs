@@ -14,6 +14,8 @@ pub(crate) enum DnsAnswer {
     Addresses(Vec<Ipv4Addr>, Duration),
     /// The name does not exist.
     NxDomain,
+    /// The name exists and has no address.
+    Empty,
     /// Nothing at all.
     Silence,
 }
@@ -81,8 +83,8 @@ fn reply(query: &[u8], name: &str, answer: &DnsAnswer) -> Option<Vec<u8>> {
     let (code, addresses, ttl): (u8, &[Ipv4Addr], Duration) = match answer {
         DnsAnswer::Silence => return None,
         DnsAnswer::Addresses(addresses, ttl) if known && kind == 1 => (0, addresses, *ttl),
-        DnsAnswer::Addresses(..) if known => (0, &[], Duration::ZERO), // the name has no AAAA
-        DnsAnswer::Addresses(..) | DnsAnswer::NxDomain => (3, &[], Duration::ZERO),
+        DnsAnswer::Addresses(..) | DnsAnswer::Empty if known => (0, &[], Duration::ZERO), // the name has no AAAA
+        DnsAnswer::Addresses(..) | DnsAnswer::Empty | DnsAnswer::NxDomain => (3, &[], Duration::ZERO),
     };
     let mut reply = query[..2].to_vec();
     reply.extend([0x81, 0x80 | code, 0, 1, 0, u8::try_from(addresses.len()).ok()?, 0, 0, 0, 0]);

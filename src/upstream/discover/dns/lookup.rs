@@ -55,10 +55,13 @@ pub(super) struct Answer {
 }
 
 /// Why there is no address.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// In the order of what they tell: of two families' failures the later one counts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Failure {
-    /// The name is none, does not exist, or has no address.
+    /// The name is none, or does not exist.
     NoSuchName,
+    /// The name exists and has no address: a service none of whose instances is ready.
+    NoAddress,
     /// A server answered that it can't tell.
     ServerFailed(String),
     /// No server gave an answer.
@@ -91,10 +94,21 @@ impl Default for Timing {
 
 // === impl Failure ===
 
+impl Failure {
+    /// Whether a name server knows so, and not only failed to tell.
+    pub(super) fn is_an_answer(&self) -> bool {
+        match self {
+            Self::NoSuchName | Self::NoAddress => true,
+            Self::ServerFailed(_) | Self::NoAnswer(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoSuchName => f.write_str("no such name, or it has no address"),
+            Self::NoSuchName => f.write_str("no such name"),
+            Self::NoAddress => f.write_str("the name has no address"),
             Self::ServerFailed(error) => write!(f, "the name server failed: {error}"),
             Self::NoAnswer(error) => write!(f, "no answer: {error}"),
         }
@@ -156,6 +170,8 @@ impl Lookup {
         for full in self.full_names(name)? {
             match self.both_families(&full).await {
                 Err(Failure::NoSuchName) => {}
+                Err(Failure::NoAddress) if failure == Failure::NoSuchName => failure = Failure::NoAddress,
+                Err(Failure::NoAddress) => {}
                 // A domain of the search list whose server is broken says nothing of the next one.
                 Err(failed @ Failure::ServerFailed(_)) => failure = failed,
                 found @ (Ok(_) | Err(Failure::NoAnswer(_))) => return found,
@@ -194,11 +210,11 @@ impl Lookup {
                 Ok((ips, ttl.min(other_ttl)))
             }
             (Ok((ips, ttl)), Err(other)) | (Err(other), Ok((ips, ttl))) => {
-                let whole = other == Failure::NoSuchName;
+                let whole = other.is_an_answer();
                 Ok((ips, if whole { ttl } else { ttl.min(PARTIAL_TTL) }))
             }
             // One family is not there and the other is not known: not known.
-            (Err(Failure::NoSuchName), Err(failure)) | (Err(failure), Err(_)) => Err(failure),
+            (Err(one), Err(other)) => Err(if one < other { other } else { one }),
         }
     }
 
@@ -234,13 +250,15 @@ impl Lookup {
         let ips: Vec<IpAddr> = answers.iter().filter_map(|record| record.data.ip_addr()).collect();
         // Of aliases too: the shortest-lived link decides.
         let ttl = answers.iter().map(|record| record.ttl).min().unwrap_or_default();
-        if ips.is_empty() { Err(Failure::NoSuchName) } else { Ok((ips, Duration::from_secs(ttl.into()))) }
+        if ips.is_empty() { Err(Failure::NoAddress) } else { Ok((ips, Duration::from_secs(ttl.into()))) }
     }
 }
 
 fn failure(error: &NetError) -> Failure {
-    if error.is_no_records_found() {
+    if error.is_nx_domain() {
         Failure::NoSuchName
+    } else if error.is_no_records_found() {
+        Failure::NoAddress
     } else if let NetError::Dns(DnsError::ResponseCode(code)) = error {
         Failure::ServerFailed(code.to_string())
     } else {
