@@ -22,6 +22,7 @@ class Pod:
         self.metadata, self.spec = manifest.get("metadata", {}), manifest["spec"]
         self.grace = self.spec.get("terminationGracePeriodSeconds", 30)
         self.process, self.codes, self.ready_after = {}, {}, {}
+        self.sidecars_took = None                              # seconds from the application's end to theirs
         self.net = cluster.attach(name, address)
 
     @property
@@ -132,8 +133,10 @@ class Pod:
         return self.finish(time.monotonic() + self.grace)
 
     def finish(self, end):
+        begun = time.monotonic()
         for container in reversed(self.sidecars):
             self.end([container], max(end, time.monotonic() + SIDECAR_GRACE_MIN))
+        self.sidecars_took = time.monotonic() - begun
         return self.codes
 
     def end(self, containers, end):

@@ -24,6 +24,8 @@ USER = 1000
 # What a release binary may take at rest; others are larger, and say so.
 REST_KIB_MAX = 10 * 1024
 REST_CPU_MAX = 0.001
+# Seconds from the application's end to the proxy's: `drain.quiet` of the configuration, and some for a busy machine.
+SOON = 5
 
 
 NEEDS = ["ip", "nft", "ldd", "sysctl"]
@@ -123,7 +125,7 @@ class Rehearsal:
         eventually(lambda: self.cluster.reached("user-service") > before + 50, 30)
         begun = time.monotonic()
         codes = pod.stop()
-        print(f"     end: {time.monotonic() - begun:.1f} s, of which the application took 3")
+        print(f"     end: {time.monotonic() - begun:.1f} s, of which the application took 3, the proxy {pod.sidecars_took:.1f}")
         seen = self.summary(pod)
         sent = sum(seen["counts"].values()) + 1
         self.report.holds(f"SIGTERM: the application made {seen['after']} more calls in its own end", seen["after"] > 50, seen)
@@ -140,6 +142,8 @@ class Rehearsal:
         pod = self.pod("job", template).start()
         codes = pod.complete()
         self.report.same("Job: it completes, and the proxy with it", {"customers": 0, PROXY: 0}, codes)
+        print(f"     Job: the proxy ended {pod.sidecars_took:.1f} s after the application")
+        self.report.holds("Job: soon after the application", pod.sidecars_took < SOON, pod.sidecars_took)
         self.report.holds("Job: all orders were placed", "50 of 50" in pod.log("customers"), pod.log("customers"))
         self.report.same("Job: each was paid once", 50, self.cluster.reached("payment-service") - before)
 
@@ -169,6 +173,9 @@ class Rehearsal:
         pod.restart(PROXY)
         print(f"     the proxy again: ready after {(time.monotonic() - begun) * 1000:.0f} ms")
         self.report.same("crash of the proxy: the restarted one serves", "200", self.once(pod))
+        checked = pod.run(0, self.cluster.binary, "capture", "check", pod.folder_of("outrigger-config"))
+        self.report.holds("crash of the proxy: `outrigger capture check` is content", checked.returncode == 0,
+                          checked.stdout + checked.stderr)
         self.report.holds("crash of the proxy: its calls are captured as before", self.captured(pod), pod.log(PROXY))
         self.report.same("crash of the proxy: the end is clean", {APP: 0, PROXY: 0}, pod.stop())
 

@@ -116,6 +116,8 @@ def webhook(stage, report, rendered):
         report.same(f"webhook/{variant}: moved to another namespace, nothing names the old one", [], left)
         for documents in (documents, moved):
             pod_rules.webhook(report, f"webhook/{variant}", documents)
+        for pod in pod_rules.pods(documents):
+            command_lines(stage, report, f"webhook/{variant}", pod)
 
 
 def elsewhere(stage, variant, namespace):
@@ -125,6 +127,15 @@ def elsewhere(stage, variant, namespace):
     file = copy / variant / "kustomization.yaml"
     file.write_text(file.read_text().replace("namespace: outrigger-system\n", f"namespace: {namespace}\n"))
     return copy / variant
+
+
+def command_lines(stage, report, what, pod):
+    """Arguments that the program knows: with `--help` at their end it says what they mean, and does nothing."""
+    for container in pod.containers:
+        if container["image"].startswith("outrigger:"):
+            done = outrigger(stage, *container["args"], "--help")
+            report.same(f"{what}: the program knows the arguments of {container['name']}", (0, ""),
+                        (done.returncode, done.stderr))
 
 
 # === the configuration ===
@@ -157,6 +168,7 @@ def shop(stage, report, rendered):
     for pod in pod_rules.pods(rendered["shop/injected"]):
         if pod.labels.get(INJECT) == "enabled":
             pod_rules.injected(report, f"shop: {pod.name}", pod)
+            command_lines(stage, report, f"shop: {pod.name}", pod)
         else:
             report.same(f"shop: {pod.name} is left alone", [], pod.spec.get("initContainers", []))
     job = [pod for pod in pod_rules.pods(rendered["shop/injected"]) if pod.kind == "Job"]
