@@ -12,7 +12,6 @@ mod config;
 mod explain;
 mod guard;
 mod history;
-mod listen;
 mod metrics;
 mod page;
 mod reply;
@@ -38,9 +37,9 @@ use crate::telemetry::export::ExportStats;
 use crate::telemetry::metrics::{Format, Process};
 use crate::telemetry::{Reports, Totals};
 
+pub use crate::listen::{CONNECTIONS_MAX, IDLE_MAX, LIFETIME_MAX, serve};
 pub use crate::telemetry::explain::{clean, time_of_day};
 pub use history::{History, SAMPLE_EVERY};
-pub use listen::{CONNECTIONS_MAX, IDLE_MAX, LIFETIME_MAX, serve};
 pub use metrics::{ProcessFacts, render};
 pub use status::{Listener, Rejection, Reload, Reloads, Status, Told};
 

@@ -13,6 +13,7 @@ mod run;
 mod schema;
 mod sidecar;
 mod top;
+mod webhook;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -117,6 +118,13 @@ enum Command {
         #[arg(required = true, value_name = "FILE|-")]
         files: Vec<PathBuf>,
     },
+    /// Inject pods as they are made: a mutating admission webhook.
+    Webhook {
+        #[command(flatten)]
+        webhook: webhook::Flags,
+        #[command(flatten)]
+        sidecar: sidecar::Flags,
+    },
     /// Show the state of every service, live; those in trouble come first.
     Top {
         /// Where the admin API of the proxy listens.
@@ -174,6 +182,13 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         },
         Command::Uninject { files } => inject::uninject(&files),
         Command::Top { admin, every, once } => top::top(admin, every, once),
+        Command::Webhook { webhook, sidecar } => match sidecar.settings() {
+            Ok(settings) => webhook::webhook(webhook, settings),
+            Err(wrong) => {
+                complain(&format!("{wrong}\n"));
+                ExitCode::from(USAGE)
+            }
+        },
         Command::Explain { id, dry, json, admin } => {
             let asked = match (&id, dry.as_deref()) {
                 (_, Some([method, url])) => explain::Asked::Dry(method, url),

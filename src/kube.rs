@@ -16,6 +16,7 @@ mod skip;
 mod text;
 mod uninject;
 mod values;
+pub mod webhook;
 
 pub use annotations::ANNOTATIONS;
 pub use inject::inject;

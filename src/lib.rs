@@ -23,6 +23,7 @@ pub mod drain;
 pub mod error;
 pub mod head;
 pub mod kube;
+pub mod listen;
 pub mod mesh;
 pub mod policy;
 pub mod route;

@@ -13,6 +13,12 @@ use crate::app::{self, Start};
 
 /// Runs until told to stop.
 pub(super) fn run(start: &Start<'_>) -> ExitCode {
+    start_log();
+    app::run(start)
+}
+
+/// Starts the log of a process that stays.
+pub(super) fn start_log() {
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .with_env_var("OUTRIGGER_LOG")
@@ -23,5 +29,4 @@ pub(super) fn run(start: &Start<'_>) -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
-    app::run(start)
 }

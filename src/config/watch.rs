@@ -1,6 +1,6 @@
 //! Notices that the configuration's content has changed.
 //!
-//! In: a path. Out: one wake-up per change of content, its own or that of the certificates and keys it
+//! In: a path, or certificates and keys by themselves. Out: one wake-up per change of content, its own or that of the certificates and keys it
 //! names. Never reads meaning into it; `load` does.
 //!
 //! The parent directory is watched and not the file: a mounted ConfigMap is changed by swapping a
@@ -31,7 +31,8 @@ const POLL: Duration = Duration::from_secs(30);
 /// Waits for changes of one configuration.
 #[derive(Debug)]
 pub struct Watcher {
-    path: PathBuf,
+    /// The configuration; `None` where certificates and keys alone are watched.
+    path: Option<PathBuf>,
     seen: Seen,
     events: Arc<Notify>,
     /// An event came whose content has not been looked at; outlives a dropped `changed`.
@@ -57,6 +58,15 @@ impl Watcher {
     /// Watches the file or directory as it is now. Make it before the first `load`, so that no change
     /// falls between the two. Never fails: without events it polls.
     pub fn new(path: &Path) -> Self {
+        Self::start(Some(path.to_owned()), Seen::now(path, None))
+    }
+
+    /// Watches these files, certificates and keys, as they are now. The rest is the same.
+    pub fn of_files(files: Vec<PathBuf>) -> Self {
+        Self::start(None, Seen::of_files(files))
+    }
+
+    fn start(path: Option<PathBuf>, seen: Seen) -> Self {
         let events = Arc::new(Notify::new());
         let wake = Arc::clone(&events);
         let folders = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -65,13 +75,7 @@ impl Watcher {
                 wake.notify_one();
             }
         });
-        let mut watcher = Self {
-            path: path.to_owned(),
-            seen: Seen::now(path, None),
-            events,
-            woken: false,
-            folders: folders.ok(),
-        };
+        let mut watcher = Self { path, seen, events, woken: false, folders: folders.ok() };
         watcher.watch();
         watcher
     }
@@ -93,7 +97,10 @@ impl Watcher {
             }
             // The directory may be another one than before.
             self.watch();
-            let seen = Seen::now(&self.path, Some(&self.seen));
+            let seen = match &self.path {
+                Some(path) => Seen::now(path, Some(&self.seen)),
+                None => Seen::of_files(self.seen.files.clone()),
+            };
             if seen != self.seen {
                 self.seen = seen;
                 // New names are watched before they are read, so that no change falls between the two.
@@ -109,7 +116,8 @@ impl Watcher {
             return;
         };
         let named = self.seen.files.iter().flat_map(|file| folders_of(file));
-        let folders_wanted: BTreeSet<PathBuf> = folders_of(&self.path).into_iter().chain(named).collect();
+        let path = self.path.iter().flat_map(|path| folders_of(path));
+        let folders_wanted: BTreeSet<PathBuf> = path.chain(named).collect();
         for folder in folders_wanted {
             if let Err(error) = folders.watch(&folder, RecursiveMode::NonRecursive) {
                 tracing::debug!(folder = %folder.display(), %error, "not watched, polled");
@@ -156,6 +164,11 @@ impl Seen {
             Some(_) | None => named::named(&sources.unwrap_or_default()),
         };
         Self { yaml, named: fingerprint(&files), files }
+    }
+
+    /// The same without YAML.
+    fn of_files(files: Vec<PathBuf>) -> Self {
+        Self { yaml: 0, named: fingerprint(&files), files }
     }
 }
 

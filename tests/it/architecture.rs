@@ -14,9 +14,9 @@ pub(crate) const ALLOWED: &[(&str, &str)] = &[
     // --- wiring, and what hangs beside the road ---
     ("cli", "app admin capture kube config error"),
     ("app", "worker accept serve mesh upstream telemetry config admin drain error"),
-    ("admin", "mesh route policy upstream telemetry config error"),
+    ("admin", "mesh route policy upstream telemetry config listen error"),
     ("capture", "config error"),
-    ("kube", "config error"),
+    ("kube", "config listen error"),
     // --- the road ---
     ("worker", "accept serve call mesh route policy upstream telemetry config error"),
     ("accept", "mesh serve call telemetry config stream error"),
@@ -30,6 +30,7 @@ pub(crate) const ALLOWED: &[(&str, &str)] = &[
     ("config", "error"),
     // --- leaves: shared words ---
     ("drain", "config error"),
+    ("listen", ""),
     ("stream", "config"),
     ("head", "wire error"),
     ("wire", "head error"),

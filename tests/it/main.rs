@@ -1,8 +1,8 @@
 //! Behaviour of the real binary over real sockets: scripted services, raw clients, faults counted.
 //!
 //! In: the built `outrigger`, a YAML text, a script of what the service does. Out: what the
-//! application read, what the service saw, what the metrics say. Nothing but `docs` and `grafana` know the
-//! proxy's code; every port is 0, nothing has to be installed, and waits are bounded polls for the thing
+//! application read, what the service saw, what the metrics say. Nothing but `docs`, `grafana` and `webhook` know
+//! the proxy's code; every port is 0, nothing has to be installed, and waits are bounded polls for the thing
 //! itself. One binary for all modules, so that it is linked once.
 
 mod support;
@@ -60,3 +60,4 @@ mod tls_http2;
 mod tls_rotation;
 mod top;
 mod trace_headers;
+mod webhook;

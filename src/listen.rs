@@ -1,7 +1,8 @@
-//! Accepts connections of the admin API and bounds what each may cost.
+//! Accepts connections of the control side and bounds what each may cost.
 //!
-//! In: a bound listener and routes. Out: an endless task. A client that stalls, trickles or never
-//! leaves loses its connection, so that probes and scrapers always find a place.
+//! In: a bound listener and routes, or a connection of another listener. Out: an endless task; the
+//! connection, which ends when it stalls. A client that stalls, trickles or never leaves loses its
+//! connection, so that probes and scrapers always find a place.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -27,7 +28,7 @@ pub const IDLE_MAX: Duration = Duration::from_secs(10);
 pub const LIFETIME_MAX: Duration = Duration::from_secs(300);
 
 /// Wait after a failed accept, which most often means that file descriptors ran out.
-const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+pub const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// Serves `router` on `listener` until it is dropped.
 ///
@@ -46,10 +47,13 @@ struct Door {
 }
 
 /// A connection that ends when nothing moves.
-struct Bounded {
-    stream: TcpStream,
+#[derive(Debug)]
+pub struct Bounded<S = TcpStream> {
+    stream: S,
     alarm: Pin<Box<Sleep>>,
-    ends: Instant,
+    idle_max: Duration,
+    /// When a stall of any length ends it; `None` for never.
+    ends: Option<Instant>,
     _place: Option<OwnedSemaphorePermit>,
 }
 
@@ -64,9 +68,11 @@ impl axum::serve::Listener for Door {
         let place = Arc::clone(&self.places).acquire_owned().await.ok();
         loop {
             match self.listener.accept().await {
-                Ok((stream, address)) => return (Bounded::new(stream, place), address),
+                Ok((stream, address)) => {
+                    return (Bounded::new(stream, place, IDLE_MAX, Some(LIFETIME_MAX)), address);
+                }
                 Err(error) => {
-                    tracing::debug!(%error, "the admin API could not accept");
+                    tracing::debug!(%error, "could not accept");
                     sleep(ACCEPT_RETRY).await;
                 }
             }
@@ -80,11 +86,18 @@ impl axum::serve::Listener for Door {
 
 // === impl Bounded ===
 
-impl Bounded {
-    fn new(stream: TcpStream, place: Option<OwnedSemaphorePermit>) -> Self {
+impl<S> Bounded<S> {
+    /// A connection on which something moves at least every `idle_max`. After `lifetime_max` the first
+    /// stall ends it. It holds `place` until it is dropped.
+    pub fn new(
+        stream: S,
+        place: Option<OwnedSemaphorePermit>,
+        idle_max: Duration,
+        lifetime_max: Option<Duration>,
+    ) -> Self {
         let now = Instant::now();
-        let alarm = Box::pin(sleep_until(now + IDLE_MAX));
-        Self { stream, alarm, ends: now + LIFETIME_MAX, _place: place }
+        let alarm = Box::pin(sleep_until(now + idle_max));
+        Self { stream, alarm, idle_max, ends: lifetime_max.map(|lifetime| now + lifetime), _place: place }
     }
 
     /// Passes on what the stream said; when it stalls, sees whether it has for too long.
@@ -93,13 +106,13 @@ impl Bounded {
             ready!(self.alarm.as_mut().poll(cx));
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        let next = (Instant::now() + IDLE_MAX).min(self.ends);
-        self.alarm.as_mut().reset(next);
+        let next = Instant::now() + self.idle_max;
+        self.alarm.as_mut().reset(self.ends.map_or(next, |ends| next.min(ends)));
         polled
     }
 }
 
-impl AsyncRead for Bounded {
+impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -110,7 +123,7 @@ impl AsyncRead for Bounded {
     }
 }
 
-impl AsyncWrite for Bounded {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.watch(polled, cx)
