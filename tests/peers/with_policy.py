@@ -1,12 +1,15 @@
 """The policy for the API server does to a pod what the plan does: its CEL is evaluated by another implementation.
 
-`policy/` holds the policy and pods with what the plan makes of them; the program's own tests keep both true."""
+The policy is that of `k8s/policy`; `policy_pods.json` has pods with what the plan makes of them. The program's own
+tests keep both files true."""
 
 import copy
 import json
 import pathlib
 
-FOLDER = pathlib.Path(__file__).parent / "policy"
+HERE = pathlib.Path(__file__).parent
+POLICY = HERE.parent.parent / "k8s" / "policy" / "policy.yaml"
+PODS = HERE / "policy_pods.json"
 NEWEST = ["1.35", "1.36", "1.37"]
 POLICY_SINCE = ["1.36", "1.37"]
 
@@ -22,8 +25,8 @@ def checks(stage, report):
     import yaml
 
     from kubernetes_cel import Policy
-    documents = list(yaml.safe_load_all((FOLDER / "policy.yaml").read_text()))
-    cases = json.loads((FOLDER / "pods.json").read_text())
+    documents = list(yaml.safe_load_all(POLICY.read_text()))
+    cases = json.loads(PODS.read_text())
     valid(report, documents)
     spec = documents[0]["spec"]
     policy = Policy(spec)

@@ -21,7 +21,7 @@ const RANDOM_PODS: usize = 25;
 
 #[test]
 fn the_policy_is_what_is_written_down() {
-    written("policy.yaml", &policy(&Settings::default()));
+    written("k8s/policy/policy.yaml", &policy(&Settings::default()));
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn the_pods_are_what_is_written_down() {
         cases.push(case("random", as_sent(pod), &[]));
     }
     let lines: Vec<String> = cases.iter().map(Value::to_string).collect();
-    written("pods.json", &format!("[\n{}\n]\n", lines.join(",\n")));
+    written("tests/peers/policy_pods.json", &format!("[\n{}\n]\n", lines.join(",\n")));
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn without_null(value: Value) -> Value {
 }
 
 fn written(name: &str, text: &str) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/policy").join(name);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name);
     if std::env::var_os("UPDATE_EXPECTED").is_some() {
         fs::write(&path, text).unwrap();
     }
