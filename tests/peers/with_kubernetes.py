@@ -111,21 +111,26 @@ def outrigger(stage, *words, text=None):
 def webhook(stage, report, rendered):
     for variant in ("cert-manager", "self-signed"):
         documents = rendered[f"webhook/{variant}"]
-        moved = render(elsewhere(stage, variant, "mesh"))
+        moved = render(elsewhere(stage, variant, "mesh", "registry.example/outrigger:9"))
         left = [document["kind"] for document in moved if "outrigger-system" in str(document)]
         report.same(f"webhook/{variant}: moved to another namespace, nothing names the old one", [], left)
+        images = {(container["image"], *[word.split("=")[1] for word in container["args"] if word.startswith("--image=")])
+                  for pod in pod_rules.pods(moved) for container in pod.containers}
+        report.same(f"webhook/{variant}: sidecars have the image that the webhook has", {("registry.example/outrigger:9",) * 2},
+                    images)
         for documents in (documents, moved):
             pod_rules.webhook(report, f"webhook/{variant}", documents)
         for pod in pod_rules.pods(documents):
             command_lines(stage, report, f"webhook/{variant}", pod)
 
 
-def elsewhere(stage, variant, namespace):
-    """A copy whose namespace was changed where its first lines say."""
+def elsewhere(stage, variant, namespace, image):
+    """A copy whose namespace and image were changed where its first lines say."""
     copy = stage.folder / f"moved-{variant}"
     shutil.copytree(K8S / "webhook", copy)
     file = copy / variant / "kustomization.yaml"
-    file.write_text(file.read_text().replace("namespace: outrigger-system\n", f"namespace: {namespace}\n"))
+    file.write_text(file.read_text().replace("namespace: outrigger-system\n", f"namespace: {namespace}\n") +
+                    f"images: [{{name: outrigger, newName: {image.split(':')[0]}, newTag: '{image.split(':')[1]}'}}]\n")
     return copy / variant
 
 
