@@ -161,15 +161,32 @@ impl<'t> Documents<'t> {
 
     fn close(&mut self, span: Span) {
         let Some(frame) = self.stack.pop() else { return };
-        let end = self.offset(span.end);
         let last = match &self.nodes[frame.id].shape {
-            Shape::List { items, flow: false } => items.last().copied(),
-            Shape::Map { entries, flow: false } => entries.last().map(|(_, value)| *value),
-            Shape::List { flow: true, .. } | Shape::Map { flow: true, .. } => None,
+            Shape::List { items, .. } => items.last().copied(),
+            Shape::Map { entries, .. } => entries.last().map(|(_, value)| *value),
             Shape::Text(_) | Shape::Alias(_) => None,
         };
-        self.nodes[frame.id].end = last.map_or(end, |last| self.nodes[last].end);
+        let bracket = if span.is_empty() { None } else { self.bracket(self.offset(span.start)) };
+        self.nodes[frame.id].end = match (bracket, last) {
+            (Some(bracket), _) => bracket + 1,
+            (None, Some(last)) => self.nodes[last].end,
+            (None, None) => self.offset(span.end),
+        };
         self.finish(frame.id, frame.anchor);
+    }
+
+    /// The bracket that closes a list or map, from where the parser says that it ends: perhaps at a comma
+    /// before.
+    fn bracket(&self, from: usize) -> Option<usize> {
+        let mut at = from;
+        loop {
+            match self.text.as_bytes().get(at)? {
+                b']' | b'}' => return Some(at),
+                b'#' => at += self.text[at..].find('\n')?,
+                b',' | b' ' | b'\t' | b'\r' | b'\n' => at += 1,
+                _ => return None,
+            }
+        }
     }
 
     fn push(&mut self, start: usize, end: usize, at: Marker, shape: Shape<'t>) -> Id {
@@ -199,8 +216,12 @@ impl<'t> Documents<'t> {
 
     /// Whether the token that opens a list or map is this bracket.
     fn opens(&self, span: Span, bracket: u8) -> bool {
-        let (start, end) = (self.offset(span.start), self.offset(span.end));
-        end > start && self.text.as_bytes()[end - 1] == bracket
+        let mut rest = &self.text[self.offset(span.start)..];
+        while rest.starts_with(['&', '!', '#']) {
+            let end = if rest.starts_with('#') { rest.find('\n') } else { rest.find([' ', '\t', '\r', '\n']) };
+            rest = rest[end.unwrap_or(rest.len())..].trim_start();
+        }
+        !span.is_empty() && rest.as_bytes().first() == Some(&bracket)
     }
 
     /// Whether what stands here is inside brackets or braces; a single pair there has none of its own: `[a: b]`.
@@ -218,11 +239,15 @@ impl<'t> Documents<'t> {
 
     fn broken(&self, error: &ScanError) -> Problem {
         let (line, column) = place(*error.marker());
-        let shown = self.text.lines().nth(line.saturating_sub(1) as usize).unwrap_or_default();
-        let want = if shown.contains("{{") {
+        // What is wrong on one line is often noticed on the next.
+        let skipped = line.saturating_sub(2) as usize;
+        let shown: String = self.text.lines().skip(skipped).take(2).collect();
+        let want = if error.info().contains("recursion") {
+            "less nesting"
+        } else if shown.contains("{{") {
             "valid YAML; render a template first"
-        } else if error.info().contains("tabs ") || shown.trim_start_matches(' ').starts_with('\t') {
-            "valid YAML, indented with spaces"
+        } else if error.info().contains(" tab") || shown.contains('\t') {
+            "valid YAML, with spaces in place of tabs"
         } else {
             "valid YAML"
         };

@@ -109,11 +109,18 @@ pub(super) fn block(text: &str) -> String {
 
 /// Whether a string means itself without quotes, to any reader.
 fn is_plain(text: &str) -> bool {
-    let inside = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_' | '.' | '/' | ':' | '@');
-    text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '/')
-        && text.chars().all(inside)
-        && !text.ends_with(':')
-        && plain(text).is_none()
+    let inside = |char: char| char.is_ascii_alphanumeric() || "-_./:@=".contains(char);
+    let word = text.strip_prefix("--").unwrap_or(text);
+    let begins = word.starts_with(|first: char| first.is_ascii_alphabetic())
+        || text.starts_with('/')
+        || is_amount(text);
+    begins && text.chars().all(inside) && !text.ends_with(':') && plain(text).is_none()
+}
+
+/// Digits with a unit that no number ends in: `10m`, `128Mi`, `30s`.
+fn is_amount(text: &str) -> bool {
+    let unit = text.trim_start_matches(|char: char| char.is_ascii_digit());
+    unit.len() < text.len() && matches!(unit, "m" | "k" | "M" | "G" | "Ki" | "Mi" | "Gi" | "s" | "ms")
 }
 
 #[cfg(test)]
@@ -174,10 +181,10 @@ mod tests {
 
     #[test]
     fn what_could_be_misread_is_quoted() {
-        for text in ["on", "yes", "y", "null", "012", "1e3", "~", "", "100m", "-a", "a: b", "a #b", "a:", "é", "*a"] {
+        for text in ["on", "yes", "y", "null", "012", "1e3", "~", "", "5", "5e", "-a", "--", "---", "--1", "=", "a: b", "a #b", "a:", "é", "*a"] {
             assert_eq!(block(text), format!("\"{text}\""));
         }
-        for text in ["outrigger", "/etc/outrigger", "a:b", "ghcr.io/x/y:1.2@sha256:ab", "Always", "e3"] {
+        for text in ["outrigger", "/etc/outrigger", "a:b", "ghcr.io/x/y:1.2@sha256:ab", "Always", "e3", "100m", "16Mi", "--user=1"] {
             assert_eq!(block(text), text);
         }
         assert_eq!(block("{\"a\":\"it's\"}"), "'{\"a\":\"it''s\"}'");
