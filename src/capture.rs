@@ -151,8 +151,9 @@ fn usual() -> Backend {
 
 /// The backend whose rules stand; the usual one if none do.
 fn standing_backend() -> Backend {
-    match usual() {
-        Backend::Nft if !nft::stands() && iptables::stands() => Backend::Iptables,
-        usual => usual,
+    let usual = usual();
+    if usual == Backend::Nft && !nft::stands() && iptables::stands() {
+        return Backend::Iptables;
     }
+    usual
 }

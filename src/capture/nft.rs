@@ -153,12 +153,9 @@ fn list(nft: &Program) -> Result<Vec<Value>, Trouble> {
     let listing = nft.run(&LIST, "")?;
     let unreadable = |what: String| Trouble::Unreadable { program: "nft", what };
     let mut listing: Value = serde_json::from_str(&listing).map_err(|error| unreadable(error.to_string()))?;
-    match listing["nftables"].take() {
-        Value::Array(objects) => Ok(objects),
-        other => Err(unreadable(format!(
-            "no list of objects, but {}",
-            if other.is_null() { "nothing" } else { "something else" }
-        ))),
+    match listing.get_mut("nftables").and_then(Value::as_array_mut) {
+        Some(objects) => Ok(std::mem::take(objects)),
+        None => Err(unreadable("no list of objects".to_owned())),
     }
 }
 

@@ -79,6 +79,12 @@ pub(super) fn prove(rules: &Rules) -> Findings {
     if routes > 0 && findings.wrongs.is_empty() {
         prove_user(rules.user(), &listeners, &mut findings);
     }
+    if !listeners.is_empty() && findings.wrongs.is_empty() {
+        let port = rules.port();
+        findings.notes.push(format!(
+            "no proxy listens on port {port} yet: until one does, captured connections are refused"
+        ));
+    }
     findings
 }
 

@@ -61,6 +61,10 @@ impl Trouble {
     /// What a program that failed said, sorted into what the user can do about it.
     pub(super) fn from_words(program: &'static str, said: &str) -> Self {
         let said: String = said.trim().chars().take(SAID_CHARS_MAX).collect();
+        if said.contains("JSON support not compiled") {
+            let what = "this nft was built without JSON; use --backend iptables".to_owned();
+            return Self::Unreadable { program, what };
+        }
         // The words of EPERM and EACCES: nft passes the first on, iptables both.
         if said.contains("Operation not permitted") || said.contains("Permission denied") {
             Self::NoPrivilege { program, said }

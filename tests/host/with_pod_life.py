@@ -22,7 +22,7 @@ HANGS = "10.77.0.15"
 APP, PROXY = "app", "outrigger"
 USER = 1000
 # What a release binary may take at rest; others are larger, and say so.
-REST_KIB_MAX = 10 * 1024
+REST_KIB_MAX = 10_000_000 // 1024
 REST_CPU_MAX = 0.001
 # Seconds from the application's end to the proxy's: `drain.quiet` of the configuration, and some for a busy machine.
 SOON = 5
@@ -101,16 +101,18 @@ class Rehearsal:
         pod.stop()
         pod = self.with_app("rest", "idle").start()
         process = pod.process[PROXY].pid
-        self.report.holds("start: it went through capture", self.captured(pod), pod.log(PROXY))
         time.sleep(2)                                          # what the start took has been given back
         cpu, begun = cpu_seconds(process), time.monotonic()
         time.sleep(5)
-        share, kib = (cpu_seconds(process) - cpu) / (time.monotonic() - begun), rss_kib(process)
-        debug = "" if is_release(self.cluster.binary) else ", a debug binary"
-        print(f"     at rest: {kib / 1024:.1f} MiB resident, {share * 100:.3f} % of a core{debug}")
-        if is_release(self.cluster.binary):
-            self.report.holds("at rest: under 10 MiB resident", kib < REST_KIB_MAX, kib)
+        share, kib = (cpu_seconds(process) - cpu) / (time.monotonic() - begun), memory_kib(process, "VmRSS")
+        own, release = memory_kib(process, "RssAnon"), is_release(self.cluster.binary)
+        print(f"     at rest: {kib / 1024:.1f} MiB resident, of which {own / 1024:.1f} its own and the rest its program; "
+              f"{share * 100:.3f} % of a core{'' if release else '; a debug binary'}")
+        if release:
+            self.report.holds("at rest: under 10 MB resident", kib < REST_KIB_MAX, kib)
             self.report.holds("at rest: under a thousandth of a core", share < REST_CPU_MAX, share)
+        self.report.holds("start: calls go through capture", self.captured(pod), pod.log(PROXY))
+        print(f"     after its first call: {memory_kib(process, 'VmRSS') / 1024:.1f} MiB resident")
         self.report.same("at rest: the end is clean", {APP: 0, PROXY: 0}, pod.stop())
 
     def captured(self, pod):
@@ -231,9 +233,9 @@ def endpoints(file, *pods):
     new.rename(file)
 
 
-def rss_kib(pid):
-    line = next(line for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1])
+def memory_kib(pid, field):
+    lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(f"{field}:")).split()[1])
 
 
 def cpu_seconds(pid):

@@ -242,6 +242,7 @@ def open_connections(pod, report):
 def proofs(pod, report):
     said = pod.apply()
     report.same("nobody listens: it accepts its own connections", 3, said.count("proven"))
+    report.holds("and says what that means until a proxy does", "until one does, captured connections are refused" in said, said)
     report.same("no proxy, so captured connections are refused", ["ConnectionRefusedError"] * 2,
                 [pod.asked(SERVICE[version], 80) for version in (4, 6)])
     said = pod.check(code=1)
@@ -341,6 +342,10 @@ def programs(pod, report):
     said = pod.apply("--backend", "iptables", prefix=bare, code=1)
     report.holds("no iptables: its package", "iptables-restore is not installed: install the package iptables" in said, said)
     pod.proxy()
+    must("ip", "netns", "exec", pod.net, pod.ground.binary, "capture", "apply")
+    said = pod.check(prefix=bare)
+    report.holds("neither is installed: check asks the canary, and says that it is all", "nft is not installed; only the canary" in said and said.count("captured, the proxy") == 2, said)
+    pod.capture("remove")
     for name in ("iptables-restore", "iptables-save", "ip6tables-restore", "ip6tables-save"):
         shutil.copy(pathlib.Path(shutil.which(name)).resolve(), folder / name)
     only_iptables = hidden(f"{folder}:/usr/bin:/bin")

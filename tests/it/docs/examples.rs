@@ -25,8 +25,25 @@ fn commands(document: &str) -> Vec<String> {
         .iter()
         .flat_map(|block| block.lines())
         .filter_map(|line| line.strip_prefix("$ "))
+        .inspect(|line| {
+            assert!(!changes_the_machine(line), "{document}: `{line}` would be run: tell it in words")
+        })
         .map(str::to_owned)
         .collect()
+}
+
+/// Whether a command would change the rules of the machine on which the documents are tried.
+fn changes_the_machine(line: &str) -> bool {
+    let rules = ["capture apply", "capture remove"].iter().any(|words| line.contains(words));
+    rules && !line.contains("--dry-run")
+}
+
+#[test]
+fn no_command_of_the_documents_may_change_the_machine() {
+    assert!(changes_the_machine("outrigger capture apply mesh.yaml"));
+    assert!(changes_the_machine("sudo outrigger capture remove"));
+    assert!(!changes_the_machine("outrigger capture apply mesh.yaml --dry-run"));
+    assert!(!changes_the_machine("outrigger check mesh.yaml"));
 }
 
 /// Whether a block is a configuration of its own, and not a part of one.
