@@ -2,6 +2,7 @@
 //!
 //! In: files, or `-` for standard input. Out: one stream on standard output, and on standard error what
 //! was left as it is and why; or everything that is wrong with the files, and nothing on standard output.
+//! Or the policy by which an API server does the same.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -18,6 +19,7 @@ const STANDARD_INPUT: &str = "-";
 pub(super) const INJECT_EXAMPLE: &str = "\
 Example:
   outrigger inject app.yaml | kubectl apply -f -
+  outrigger inject --policy | kubectl apply -f -
 
 Every Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job and CronJob gets the sidecar, in lists too. \
 Everything else passes through as it is, with its comments, its order and its layout; so does a pod that \
@@ -33,6 +35,11 @@ What goes is what the annotation outrigger.dev/status lists, and nothing else.";
 /// Prints the files with the sidecar in their pods.
 pub(super) fn inject(files: &[PathBuf], namespace: Option<&str>, settings: &Settings) -> ExitCode {
     finish(sources(files).and_then(|sources| kube::inject(&sources, namespace, settings)))
+}
+
+/// Prints the policy.
+pub(super) fn policy(settings: &Settings) -> ExitCode {
+    give_out(&kube::policy(settings))
 }
 
 /// Prints the files without the sidecar.

@@ -4,8 +4,9 @@
 //! the text cannot be read. Never looks at what a key means, never panics whatever the bytes, and
 //! never does more work than its bounds allow.
 //!
-//! This file alone names the YAML crate. It takes events and not deserialised structs because every
-//! problem and every effective value must cite its place, and all problems are told at once.
+//! This file and `kube/text/read.rs` alone name the YAML crate. This one takes events and not deserialised
+//! structs because every problem and every effective value must cite its place, and all problems are told
+//! at once.
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;

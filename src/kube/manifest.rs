@@ -19,8 +19,8 @@ use super::plan::Namespace;
 use super::text::{Documents, Id, Splice, Tree, apply, sort, value, value_without};
 use crate::config::Problem;
 
-pub use source::{INPUT_BYTES_MAX, Source};
 use find::{Found, Place};
+pub use source::{INPUT_BYTES_MAX, Source};
 
 /// All files as one stream, and what there is to say of it.
 #[derive(Debug)]
@@ -217,7 +217,9 @@ impl Document<'_> {
         if !all.edits.iter().all(|edit| edit.apply(&mut wanted)) {
             return Ok(false);
         }
-        let Some(text) = apply(self.tree.text, self.tree.range.clone(), &all.splices) else { return Ok(false) };
+        let Some(text) = apply(self.tree.text, self.tree.range.clone(), &all.splices) else {
+            return Ok(false);
+        };
         let mut again = Documents::new(self.tree.name, &text);
         let Ok(Some(tree)) = again.next() else { return Ok(false) };
         Ok(value(&tree, tree.root).is_ok_and(|found| found == wanted))

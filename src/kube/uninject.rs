@@ -23,7 +23,9 @@ fn without(pod: &PodAt<'_, '_>) -> Result<Change, String> {
     let status = pod.value.pointer("/metadata/annotations").and_then(|all| all.get(STATUS));
     let status = status.ok_or("not-injected: it has no annotation outrigger.dev/status")?;
     let status: Option<Value> = status.as_str().and_then(|text| serde_json::from_str(text).ok());
-    let status = status.filter(Value::is_object).ok_or("bad-status: its annotation outrigger.dev/status is not ours")?;
+    let status = status
+        .filter(Value::is_object)
+        .ok_or("bad-status: its annotation outrigger.dev/status is not ours")?;
     let layout = |reason: String| format!("layout: {reason}");
     let mut ours = Ours { tree: pod.tree, found: HashSet::new() };
     ours.look(pod.id, &status).map_err(layout)?;
@@ -80,7 +82,8 @@ impl Ours<'_, '_> {
     fn variables(&mut self, spec: Id, key: &str, of: &[&str], variables: &[&str]) -> Result<(), String> {
         let Some(list) = self.under(spec, key)? else { return Ok(()) };
         for &container in self.tree.items(list) {
-            if !self.found.contains(&container) && self.name(container).is_some_and(|name| of.contains(&name)) {
+            if !self.found.contains(&container) && self.name(container).is_some_and(|name| of.contains(&name))
+            {
                 self.allowed(container)?;
                 self.named(container, "env", variables)?;
             }

@@ -98,13 +98,23 @@ impl<'a, 't> Object<'a, 't> {
         group: &str,
     ) -> Self {
         let said = |key: &str| tree.get(id, key).and_then(|value| tree.str(value));
-        let group = said("apiVersion").map_or(group, |version| version.split_once('/').map_or("", |(group, _)| group));
+        let group = said("apiVersion")
+            .map_or(group, |version| version.split_once('/').map_or("", |(group, _)| group));
         let refusal = above.or_else(|| refusal(tree, id));
-        Self { tree, id, kind: said("kind").unwrap_or(kind).to_owned(), group: group.to_owned(), path, refusal }
+        Self {
+            tree,
+            id,
+            kind: said("kind").unwrap_or(kind).to_owned(),
+            group: group.to_owned(),
+            path,
+            refusal,
+        }
     }
 
     fn find(self, finds: &mut Finds) -> Result<(), Problem> {
-        if let Some((.., way)) = KINDS.iter().find(|(kind, group, _)| *kind == self.kind && *group == self.group) {
+        if let Some((.., way)) =
+            KINDS.iter().find(|(kind, group, _)| *kind == self.kind && *group == self.group)
+        {
             let found = self.pod(way);
             finds.pods.push(found);
         } else if self.kind == "Namespace" && self.group.is_empty() {

@@ -67,12 +67,18 @@ fn broken_yaml_is_told_with_its_place() {
         (format!("{POD}   x: y\n"), "a.yaml:7:4: found broken YAML ("),
         ("a: \"b\n".to_owned(), "a.yaml:1:4: found broken YAML ("),
         ("kind: {{ .Values.kind }\n".to_owned(), "want valid YAML; render a template first"),
-        (format!("{POD}  hostNetwork: true\n  hostNetwork: false\n"), "a.yaml:8:3: found `hostNetwork` a second time, want each key once"),
+        (
+            format!("{POD}  hostNetwork: true\n  hostNetwork: false\n"),
+            "a.yaml:8:3: found `hostNetwork` a second time, want each key once",
+        ),
         ("a: *b\n".to_owned(), "a.yaml:1:4: found broken YAML ("),
         ("a: &b 1\n---\na: *b\n".to_owned(), "a.yaml:3:4: found an alias of an anchor"),
         ("a: &b [*b]\n".to_owned(), "a.yaml:1:8: found "),
         (format!("{POD}{{}}\n"), "a.yaml:8:1: found broken YAML ("),
-        (format!("{POD}  x: {{{{ a }}}}\n"), "found a list or map as a key, want a name; if this is a template, render it first"),
+        (
+            format!("{POD}  x: {{{{ a }}}}\n"),
+            "found a list or map as a key, want a name; if this is a template, render it first",
+        ),
         ("[".repeat(300), "want less nesting"),
         (format!("{POD}  affinity: {}{}", "[".repeat(250), "]".repeat(250)), "levels, want less nesting"),
     ] {
@@ -87,7 +93,10 @@ fn every_file_is_told_of_and_none_given_out() {
     let broken = |name: &str| Source::new(name, b"a: [".to_vec()).unwrap();
     let all = [broken("x.yaml"), source(POD), broken("y.yaml")];
     let problems = inject(&all, None, &Settings::default()).unwrap_err();
-    assert_eq!(problems.iter().map(|problem| problem.file.as_str()).collect::<Vec<_>>(), ["x.yaml", "y.yaml"]);
+    assert_eq!(
+        problems.iter().map(|problem| problem.file.as_str()).collect::<Vec<_>>(),
+        ["x.yaml", "y.yaml"]
+    );
     let problem = Source::new("z", b"a: b\n\xc3\xa9: \xff".to_vec()).unwrap_err();
     assert_eq!(problem.to_string(), "z:2:4: found bytes that are not UTF-8, want YAML in UTF-8");
 }
@@ -169,7 +178,10 @@ fn a_namespace_speaks_for_its_pods() {
     assert_eq!(notes(&done), [format!("a.yaml:1: {why}")]);
     // Files share their namespaces; those that name none are of the one given.
     let done = inject(&[source(POD), source(&text)], Some("quiet"), &Settings::default()).unwrap();
-    assert_eq!(notes(&done), [format!("a.yaml:1: {why}"), format!("a.yaml:1: {why}"), format!("a.yaml:22: {why}")]);
+    assert_eq!(
+        notes(&done),
+        [format!("a.yaml:1: {why}"), format!("a.yaml:1: {why}"), format!("a.yaml:22: {why}")]
+    );
 }
 
 #[test]
@@ -213,7 +225,10 @@ fn what_only_looks_like_ours_is_not_taken_out() {
     );
     assert_eq!(done.text, format!("{POD}---\n{pod}"));
     // What was added by hand since stays, wherever it was put.
-    let mine = injected(POD).unwrap().text.replace("  initContainers:\n", "  initContainers:\n  # mine\n  - name: mine\n");
+    let mine = injected(POD)
+        .unwrap()
+        .text
+        .replace("  initContainers:\n", "  initContainers:\n  # mine\n  - name: mine\n");
     let without = uninject(&[source(&mine)]).unwrap().text;
     assert_eq!(without, format!("{POD}  initContainers:\n  # mine\n  - name: mine\n"));
 }
@@ -225,10 +240,17 @@ fn nothing_where_something_is_added_is_filled() {
         .replace("spec:\n", "spec:\n  initContainers: ~ # none\n  volumes: null\n");
     let done = injected(&text).unwrap();
     assert_eq!(done.notes, []);
-    assert!(done.text.contains("  annotations: # none\n    kubectl.kubernetes.io/default-container: app\n"), "{}", done.text);
+    assert!(
+        done.text.contains("  annotations: # none\n    kubectl.kubernetes.io/default-container: app\n"),
+        "{}",
+        done.text
+    );
     assert!(done.text.contains("  initContainers: # none\n  - name: outrigger-capture\n"), "{}", done.text);
     let again = &values(&uninject(&[source(&done.text)]).unwrap().text)[0];
-    assert_eq!(*again, json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a"}, "spec": {"containers": [{"name": "app"}]}}));
+    assert_eq!(
+        *again,
+        json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a"}, "spec": {"containers": [{"name": "app"}]}})
+    );
 }
 
 /// Time is not asserted: the shape of the work is, which does not grow with the square of the input.
@@ -237,7 +259,8 @@ fn ten_megabytes_pass() {
     let line = format!("  key-{}: \"{}\" # ü\n", "x".repeat(40), "y".repeat(150));
     let data: String = (0..34_000).map(|index| line.replacen("key", &format!("key{index}"), 1)).collect();
     let map = format!("kind: ConfigMap\napiVersion: v1\ndata:\n{data}---\n");
-    let flow = format!("{{\"kind\": \"ConfigMap\", \"é\": [{}1]}}\n---\n", "{\"a\": \"b\"}, ".repeat(250_000));
+    let flow =
+        format!("{{\"kind\": \"ConfigMap\", \"é\": [{}1]}}\n---\n", "{\"a\": \"b\"}, ".repeat(250_000));
     let text = format!("{map}{flow}{POD}");
     assert!(text.len() > 10_000_000, "{}", text.len());
     let done = injected(&text).unwrap();

@@ -39,7 +39,8 @@ impl Cutting<'_, '_> {
         match &tree.node(id).shape {
             Shape::Text(_) | Shape::Alias(_) => false,
             Shape::List { items, .. } => {
-                for item in items.iter().filter(|item| !self.gone.contains(item)).copied().collect::<Vec<_>>() {
+                for item in items.iter().filter(|item| !self.gone.contains(item)).copied().collect::<Vec<_>>()
+                {
                     self.spread(item);
                 }
                 !items.is_empty() && items.iter().all(|item| self.gone.contains(item))
@@ -67,7 +68,8 @@ impl Cutting<'_, '_> {
                 self.between_commas(&parts)
             }
             Shape::Map { entries, flow: true } => {
-                let parts: Vec<_> = entries.iter().map(|(key, value)| (*value, self.range(*key, *value))).collect();
+                let parts: Vec<_> =
+                    entries.iter().map(|(key, value)| (*value, self.range(*key, *value))).collect();
                 self.between_commas(&parts)
             }
             Shape::List { items, flow: false } => {

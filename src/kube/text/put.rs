@@ -100,7 +100,11 @@ impl Putting<'_, '_> {
         if !in_flow && old.is_null() && is_tall(value) {
             let text = self.tree.text;
             let colon = key.end + text[key.end..old.end].find(':')?;
-            self.splices.push(Splice { range: colon + 1..old.end, text: String::new(), depth: grown.depth + 1 });
+            self.splices.push(Splice {
+                range: colon + 1..old.end,
+                text: String::new(),
+                depth: grown.depth + 1,
+            });
             let mut new = String::new();
             self.layout.value(&mut new, key.column as usize, value);
             let at = line_end(text, old.end);

@@ -218,7 +218,8 @@ impl<'t> Documents<'t> {
     fn opens(&self, span: Span, bracket: u8) -> bool {
         let mut rest = &self.text[self.offset(span.start)..];
         while rest.starts_with(['&', '!', '#']) {
-            let end = if rest.starts_with('#') { rest.find('\n') } else { rest.find([' ', '\t', '\r', '\n']) };
+            let end =
+                if rest.starts_with('#') { rest.find('\n') } else { rest.find([' ', '\t', '\r', '\n']) };
             rest = rest[end.unwrap_or(rest.len())..].trim_start();
         }
         !span.is_empty() && rest.as_bytes().first() == Some(&bracket)

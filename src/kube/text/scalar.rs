@@ -67,7 +67,8 @@ fn integer(text: &str) -> Option<Number> {
 fn float(text: &str) -> Option<Number> {
     let digits = text.trim_start_matches(['+', '-']);
     let known = |char: char| char.is_ascii_digit() || matches!(char, '.' | 'e' | 'E' | '+' | '-');
-    if !digits.starts_with(|first: char| first.is_ascii_digit() || first == '.') || !digits.chars().all(known) {
+    if !digits.starts_with(|first: char| first.is_ascii_digit() || first == '.') || !digits.chars().all(known)
+    {
         return None;
     }
     text.parse::<f64>().ok().and_then(Number::from_f64)
@@ -85,7 +86,13 @@ pub(super) fn quoted(text: &str) -> String {
             '\t' => out.push_str("\\t"),
             '\r' => out.push_str("\\r"),
             // What YAML does not count among printable characters, or takes for a line break.
-            '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+            '\0'..='\x1f'
+            | '\x7f'..='\u{9f}'
+            | '\u{2028}'
+            | '\u{2029}'
+            | '\u{feff}'
+            | '\u{fffe}'
+            | '\u{ffff}' => {
                 out.push_str(&format!("\\u{:04x}", u32::from(char)));
             }
             _ => out.push(char),
@@ -181,10 +188,23 @@ mod tests {
 
     #[test]
     fn what_could_be_misread_is_quoted() {
-        for text in ["on", "yes", "y", "null", "012", "1e3", "~", "", "5", "5e", "-a", "--", "---", "--1", "=", "a: b", "a #b", "a:", "é", "*a"] {
+        for text in [
+            "on", "yes", "y", "null", "012", "1e3", "~", "", "5", "5e", "-a", "--", "---", "--1", "=",
+            "a: b", "a #b", "a:", "é", "*a",
+        ] {
             assert_eq!(block(text), format!("\"{text}\""));
         }
-        for text in ["outrigger", "/etc/outrigger", "a:b", "ghcr.io/x/y:1.2@sha256:ab", "Always", "e3", "100m", "16Mi", "--user=1"] {
+        for text in [
+            "outrigger",
+            "/etc/outrigger",
+            "a:b",
+            "ghcr.io/x/y:1.2@sha256:ab",
+            "Always",
+            "e3",
+            "100m",
+            "16Mi",
+            "--user=1",
+        ] {
             assert_eq!(block(text), text);
         }
         assert_eq!(block("{\"a\":\"it's\"}"), "'{\"a\":\"it''s\"}'");

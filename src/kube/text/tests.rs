@@ -192,7 +192,11 @@ fn the_end_of_a_block_of_text_is_kept() {
     ] {
         for end in ["", "b: 1\n"] {
             let text = format!("m:\n s: {}{end}", tail.replace("\n  ", "\n   "));
-            assert_eq!(super::value(&only(&text), only(&text).root).unwrap()["m"]["s"], json!(value), "{text:?}");
+            assert_eq!(
+                super::value(&only(&text), only(&text).root).unwrap()["m"]["s"],
+                json!(value),
+                "{text:?}"
+            );
             edited(&text, &[("/m/new", json!("z"))]).unwrap();
         }
     }
@@ -225,14 +229,19 @@ fn odd_layouts_are_edited_too() {
         ("  a: 1\n  b: 2\n", "/new"),
         ("? a\n: b\n", "/new"),
     ] {
-        edited(text, &[(at, json!({"k": ["v", {"w": "on"}]}))]).unwrap_or_else(|why| panic!("{text:?}: {why}"));
+        edited(text, &[(at, json!({"k": ["v", {"w": "on"}]}))])
+            .unwrap_or_else(|why| panic!("{text:?}: {why}"));
     }
 }
 
 #[test]
 fn what_an_alias_repeats_is_left_alone() {
     for (text, at, why) in [
-        ("a: &x {b: 1}\nc: *x\n", "/a/d", "line 1: an alias repeats what is under `&x`, and would change too"),
+        (
+            "a: &x {b: 1}\nc: *x\n",
+            "/a/d",
+            "line 1: an alias repeats what is under `&x`, and would change too",
+        ),
         ("a: &x {b: 1}\nc: *x\n", "/c/d", "line 2: `*x` stands for another place, which would change too"),
         (
             "a: &x {b: {}}\nc:\n  <<: *x\n",
@@ -258,7 +267,8 @@ fn find(tree: &Tree<'_>, pointer: &str) -> Id {
 
 #[test]
 fn what_was_put_can_be_cut() {
-    let block = ["/spec/containers/0", "/spec/containers/2", "/spec/containers/4", "/spec/new", "/metadata/new"];
+    let block =
+        ["/spec/containers/0", "/spec/containers/2", "/spec/containers/4", "/spec/new", "/metadata/new"];
     let small = ["/m/a/0", "/m/a/2", "/m/new", "/new"];
     for (text, at) in [
         (POD, block.as_slice()),
@@ -283,7 +293,8 @@ fn what_was_put_can_be_cut() {
 fn what_is_left_empty_goes_too_unless_it_was_there() {
     let cut_from = |text: &str, at: &[&str]| {
         let tree = only(text);
-        let (mut splices, gone) = cut(&tree, tree.root, at.iter().map(|at| find(&tree, at)).collect()).unwrap();
+        let (mut splices, gone) =
+            cut(&tree, tree.root, at.iter().map(|at| find(&tree, at)).collect()).unwrap();
         sort(&mut splices);
         let out = apply(text, 0..text.len(), &splices).unwrap();
         let wanted = value_without(&tree, tree.root, &gone).unwrap();

@@ -59,7 +59,11 @@ impl Reading<'_, '_> {
             Shape::Alias(target) => self.value(*target, depth + 1),
             Shape::List { items, .. } => {
                 let kept = items.iter().filter(|item| !self.without.contains(item));
-                kept.copied().collect::<Vec<Id>>().into_iter().map(|item| self.value(item, depth + 1)).collect()
+                kept.copied()
+                    .collect::<Vec<Id>>()
+                    .into_iter()
+                    .map(|item| self.value(item, depth + 1))
+                    .collect()
             }
             Shape::Map { entries, .. } => self.map(entries, depth).map(Value::Object),
         }
@@ -93,7 +97,11 @@ impl Reading<'_, '_> {
         let sources = if items.is_empty() { vec![source] } else { items.to_vec() };
         for source in sources {
             let Value::Object(more) = self.value(source, depth + 1)? else {
-                return Err(self.tree.problem(source, "`<<` with something else", "a map, or a list of maps"));
+                return Err(self.tree.problem(
+                    source,
+                    "`<<` with something else",
+                    "a map, or a list of maps",
+                ));
             };
             for (key, value) in more {
                 map.entry(key).or_insert(value);
@@ -109,7 +117,9 @@ impl Reading<'_, '_> {
             Shape::Text(text) => Ok(match meaning(text) {
                 Value::Bool(bool) => bool.to_string(),
                 Value::Number(number) => number.to_string(),
-                Value::String(_) | Value::Null | Value::Array(_) | Value::Object(_) => text.text.clone().into_owned(),
+                Value::String(_) | Value::Null | Value::Array(_) | Value::Object(_) => {
+                    text.text.clone().into_owned()
+                }
             }),
             Shape::List { .. } | Shape::Map { .. } | Shape::Alias(_) => {
                 let want = "a name; if this is a template, render it first";

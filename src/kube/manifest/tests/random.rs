@@ -33,8 +33,26 @@ impl Choices<'_> {
 }
 
 const STRINGS: &[&str] = &[
-    "plain", "on", "012", "1e3", "", "a: b", "# no comment", "multi\nline\n", "no end\nof line", "é ü", "'\"\\", "- x",
-    "{a}", "true", "~", "trailing ", "a #b", "blank\n\nlines\n\n", "  indented\n", "\u{1f600}",
+    "plain",
+    "on",
+    "012",
+    "1e3",
+    "",
+    "a: b",
+    "# no comment",
+    "multi\nline\n",
+    "no end\nof line",
+    "é ü",
+    "'\"\\",
+    "- x",
+    "{a}",
+    "true",
+    "~",
+    "trailing ",
+    "a #b",
+    "blank\n\nlines\n\n",
+    "  indented\n",
+    "\u{1f600}",
 ];
 
 fn string(choices: &mut Choices) -> Value {
@@ -60,7 +78,8 @@ fn container(choices: &mut Choices, name: &str) -> Value {
         map.insert("args".to_owned(), (0..choices.of(4)).map(|_| string(choices)).collect());
     }
     if choices.often() {
-        let env = (0..choices.of(3)).map(|index| json!({"name": format!("V{index}"), "value": string(choices)}));
+        let env =
+            (0..choices.of(3)).map(|index| json!({"name": format!("V{index}"), "value": string(choices)}));
         map.insert("env".to_owned(), env.collect());
     }
     if choices.often() {
@@ -92,13 +111,19 @@ fn pod(choices: &mut Choices, name: bool) -> Map<String, Value> {
     }
     let mut spec = Map::new();
     let count = choices.of(3) + 1;
-    spec.insert("containers".to_owned(), (0..count).map(|index| container(choices, &format!("c{index}"))).collect());
+    spec.insert(
+        "containers".to_owned(),
+        (0..count).map(|index| container(choices, &format!("c{index}"))).collect(),
+    );
     if choices.often() {
         let all = (0..choices.of(3)).map(|index| container(choices, &format!("i{index}")));
         spec.insert("initContainers".to_owned(), all.collect());
     }
     if choices.often() {
-        spec.insert("volumes".to_owned(), (0..choices.of(3)).map(|index| json!({"name": format!("v{index}"), "emptyDir": {}})).collect());
+        spec.insert(
+            "volumes".to_owned(),
+            (0..choices.of(3)).map(|index| json!({"name": format!("v{index}"), "emptyDir": {}})).collect(),
+        );
     }
     if choices.often() {
         spec.insert("x".to_owned(), json!([[scalar(choices), string(choices)], {"deep": scalar(choices)}]));
@@ -118,9 +143,7 @@ fn pod(choices: &mut Choices, name: bool) -> Map<String, Value> {
 
 /// A document and the way to its pod, if it has one.
 fn document(choices: &mut Choices) -> (Value, Option<&'static str>) {
-    let object = |kind: &str, version: &str, spec: Value| {
-        json!({"kind": kind, "apiVersion": version, "metadata": {"name": "web"}, "spec": spec})
-    };
+    let object = |kind: &str, version: &str, spec: Value| json!({"kind": kind, "apiVersion": version, "metadata": {"name": "web"}, "spec": spec});
     let kind = choices.of(9);
     if kind == 0 {
         let mut whole = pod(choices, true);
@@ -142,7 +165,8 @@ fn document(choices: &mut Choices) -> (Value, Option<&'static str>) {
         }
         7 => {
             let item = object("Deployment", "apps/v1", json!({"template": template}));
-            let list = json!({"apiVersion": "v1", "kind": "List", "items": [{"kind": "Service"}, item, null]});
+            let list =
+                json!({"apiVersion": "v1", "kind": "List", "items": [{"kind": "Service"}, item, null]});
             (list, Some("/items/1/spec/template"))
         }
         _ => (object("Rollout", "argoproj.io/v1", json!({"template": template})), None),
@@ -201,7 +225,8 @@ impl Writer<'_, '_> {
                 self.line(column);
             }
             // An empty list under a key in quotes looks as if it were ours.
-            let empty = value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty);
+            let empty =
+                value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty);
             match self.choices.rarely() && !empty {
                 true => self.out.push_str(&format!("\"{key}\" :")),
                 false => self.out.push_str(&format!("{key}:")),
@@ -341,7 +366,8 @@ impl Writer<'_, '_> {
     }
 
     fn string(&mut self, text: &str) {
-        let plain = !text.is_empty() && text.chars().all(|char| char.is_ascii_alphabetic() || ".:/".contains(char));
+        let plain =
+            !text.is_empty() && text.chars().all(|char| char.is_ascii_alphabetic() || ".:/".contains(char));
         let means_more = ["on", "true"].contains(&text);
         match self.choices.of(3) {
             0 if plain && !means_more && !text.ends_with(':') => self.out.push_str(text),
