@@ -41,6 +41,7 @@ async fn an_injected_manifest_stays_as_it_is() {
 #[tokio::test]
 async fn the_configuration_of_the_pods_is_without_warnings() {
     let output = outrigger(&["check", "k8s/config/outrigger.yaml"]).await;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("0 warnings"), "{text}");
 }
