@@ -110,17 +110,10 @@ pub fn check(rules: &Rules, backend: Option<Backend>) -> Result<Findings, Troubl
 /// No privilege, no program at all, or a kernel that refuses.
 pub fn remove(backend: Option<Backend>) -> Result<Findings, Trouble> {
     let mut findings = Findings::default();
-    match backend {
-        Some(Backend::Nft) => nft::remove(&mut findings)?,
-        Some(Backend::Iptables) => iptables::remove(&mut findings)?,
-        None => {
-            let (nft, iptables) = (Program::find("nft"), Program::find("iptables-restore"));
-            if nft.is_ok() || iptables.is_err() {
-                nft::remove(&mut findings)?;
-            }
-            if iptables.is_ok() {
-                iptables::remove(&mut findings)?;
-            }
+    for backend in to_remove(backend) {
+        match backend {
+            Backend::Nft => nft::remove(&mut findings)?,
+            Backend::Iptables => iptables::remove(&mut findings)?,
         }
     }
     if findings.notes.is_empty() {
@@ -129,16 +122,36 @@ pub fn remove(backend: Option<Backend>) -> Result<Findings, Trouble> {
     Ok(findings)
 }
 
-/// The text that `remove` would load; empty when nothing of ours stands. Changes nothing.
+/// The text that `remove` comes to as things stand; empty when nothing of ours does. Changes nothing.
 ///
 /// # Errors
 /// No privilege to look, or no program.
 pub fn text_of_removal(backend: Option<Backend>) -> Result<String, Trouble> {
-    let text = match backend.unwrap_or_else(standing_backend) {
-        Backend::Nft => nft::removal()?,
-        Backend::Iptables => iptables::removal()?,
-    };
-    Ok(text.unwrap_or_default())
+    let mut text = String::new();
+    for backend in to_remove(backend) {
+        let part = match backend {
+            Backend::Nft => nft::removal()?,
+            Backend::Iptables => iptables::removal()?,
+        };
+        text.push_str(&part.unwrap_or_default());
+    }
+    Ok(text)
+}
+
+/// The one that is named, or all that are installed; nft if none is, so that the error names it.
+fn to_remove(backend: Option<Backend>) -> Vec<Backend> {
+    if let Some(backend) = backend {
+        return vec![backend];
+    }
+    let (nft, iptables) = (Program::find("nft").is_ok(), Program::find("iptables-restore").is_ok());
+    let mut backends = Vec::new();
+    if nft || !iptables {
+        backends.push(Backend::Nft);
+    }
+    if iptables {
+        backends.push(Backend::Iptables);
+    }
+    backends
 }
 
 /// nft if it is there, else iptables; nft too if neither is, so that the error names it.

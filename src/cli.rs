@@ -105,13 +105,13 @@ enum Command {
         /// YAML or JSON, each with any number of documents; `-` is standard input.
         #[arg(required_unless_present = "policy", value_name = "FILE|-")]
         files: Vec<PathBuf>,
-        /// Print a MutatingAdmissionPolicy instead, by which the API server of Kubernetes 1.36 or newer does
-        /// the same to every pod as it is created.
-        #[arg(long, conflicts_with_all = ["files", "namespace"])]
-        policy: bool,
         /// The namespace of pods that name none.
         #[arg(long, value_name = "NAME")]
         namespace: Option<String>,
+        /// Print a MutatingAdmissionPolicy instead: the API server of Kubernetes 1.36 or newer then makes the
+        /// same changes to pods as they are created.
+        #[arg(long, conflicts_with_all = ["files", "namespace"])]
+        policy: bool,
         #[command(flatten)]
         sidecar: sidecar::Flags,
     },
@@ -177,7 +177,7 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Capture { action } => capture::capture(&action),
         Command::Schema => schema::schema(),
         Command::Force { service, state, admin } => force::force(&service, state, &admin),
-        Command::Inject { files, policy, namespace, sidecar } => match sidecar.settings() {
+        Command::Inject { files, namespace, policy, sidecar } => match sidecar.settings() {
             Ok(settings) if policy => inject::policy(&settings),
             Ok(settings) => inject::inject(&files, namespace.as_deref(), &settings),
             Err(wrong) => {

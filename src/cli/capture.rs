@@ -43,7 +43,7 @@ pub(super) enum Action {
         /// Only the rules of this backend; both otherwise.
         #[arg(long, value_enum)]
         backend: Option<BackendName>,
-        /// Print the text that would be loaded, and change nothing.
+        /// Print the text that it comes to as things stand, and change nothing.
         #[arg(long)]
         dry_run: bool,
     },

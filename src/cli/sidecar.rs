@@ -37,6 +37,21 @@ pub(super) struct Flags {
     /// Memory above which the kernel ends the sidecar.
     #[arg(long, value_name = "QUANTITY", value_parser = of("memory-limit"))]
     memory_limit: Option<String>,
+    /// The port of `outbound.listen` in the configuration: 15001.
+    #[arg(long, value_name = "PORT", value_parser = of("outbound-port"))]
+    outbound_port: Option<String>,
+    /// The port of `admin.listen` in the configuration: 15000.
+    #[arg(long, value_name = "PORT", value_parser = of("admin-port"))]
+    admin_port: Option<String>,
+    /// The port for probes and scrapers: 15020.
+    #[arg(long, value_name = "PORT", value_parser = of("health-port"))]
+    health_port: Option<String>,
+    /// The user and group of the proxy, which nobody else in a pod may be: 1337.
+    #[arg(long, value_name = "ID", value_parser = of("user"))]
+    user: Option<String>,
+    /// The namespace of Outrigger itself, whose pods are left alone: outrigger-system.
+    #[arg(long, value_name = "NAME", value_parser = of("own-namespace"))]
+    own_namespace: Option<String>,
 }
 
 // === impl Flags ===
@@ -56,17 +71,23 @@ impl Flags {
             ("cpu-request", self.cpu_request.clone()),
             ("memory-request", self.memory_request.clone()),
             ("memory-limit", self.memory_limit.clone()),
+            ("outbound-port", self.outbound_port.clone()),
+            ("admin-port", self.admin_port.clone()),
+            ("health-port", self.health_port.clone()),
+            ("user", self.user.clone()),
+            ("own-namespace", self.own_namespace.clone()),
         ];
         for (name, text) in said {
             if let Some(text) = text {
                 settings.set(name, &text).map_err(|wrong| format!("{name}: {wrong}"))?;
             }
         }
+        settings.check()?;
         Ok(settings)
     }
 }
 
-/// A text in the form of the annotation `name`.
+/// A text in the form of the setting `name`.
 fn of(name: &'static str) -> impl TypedValueParser<Value = String> {
     NonEmptyStringValueParser::new().try_map(move |text| Settings::default().set(name, &text).map(|()| text))
 }
@@ -91,6 +112,18 @@ mod tests {
         assert_eq!((settings.image.as_str(), settings.capture), ("r.example/o:1", false));
         assert_eq!(settings.skip.ports, ["3306", "9000-9009", "1"]);
         assert_eq!(settings.config, Settings::default().config);
+    }
+
+    #[test]
+    fn settings_that_do_not_go_together_are_told() {
+        for (flag, told) in [
+            ("--memory-limit=8Mi", "want at least the memory request of 16Mi"),
+            ("--admin-port=15020", "want three different ones"),
+        ] {
+            let flags = Program::try_parse_from(["x", flag]).ok().unwrap().flags;
+            let wrong = flags.settings().unwrap_err();
+            assert!(wrong.contains(told), "{wrong}");
+        }
     }
 
     #[test]

@@ -177,7 +177,7 @@ impl Document<'_> {
                 Ok(done) => {
                     all.splices.extend(done.splices);
                     all.gone.extend(done.gone);
-                    all.edits.extend(done.edits.into_iter().map(|edit| found.from_root(edit)));
+                    all.edits.extend(done.edits.into_iter().map(|edit| found.in_document(edit)));
                     done.notices
                 }
                 Err(reason) => vec![format!("skipped: {reason}")],

@@ -199,7 +199,7 @@ def dry_run(pod, report):
     pod.proxy()
     report.holds("its text, loaded by nft, is what check asks for", "as asked for" in pod.check(), text)
     pod.matrix("its text, loaded by nft")
-    pod.capture("remove", "--dry-run")
+    report.same("remove says what it comes to", "delete table inet outrigger\n", pod.capture("remove", "--dry-run"))
     pod.matrix("after a dry run of remove")
     pod.capture("remove")
     parts = pod.apply("--dry-run", "--backend", "iptables").split("# ip6tables-restore --noflush\n")

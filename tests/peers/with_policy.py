@@ -1,16 +1,20 @@
 """The policy for the API server does to a pod what the plan does: its CEL is evaluated by another implementation.
 
 The policy is that of `k8s/policy`; `policy_pods.json` has pods with what the plan makes of them. The program's own
-tests keep both files true."""
+tests keep both files true. And `outrigger inject` is asked about pods made at random."""
 
 import copy
 import json
 import pathlib
+import subprocess
+
+import random_pods
 
 HERE = pathlib.Path(__file__).parent
 POLICY = HERE.parent.parent / "k8s" / "policy" / "policy.yaml"
 PODS = HERE / "policy_pods.json"
 NEWEST = ["1.35", "1.36", "1.37"]
+RANDOM_PODS = 200
 POLICY_SINCE = ["1.36", "1.37"]
 
 
@@ -38,6 +42,7 @@ def checks(stage, report):
     injected += patched(report, policy, selected, [case for case in cases if "after" in case])
     forms(report, policy, [case for case in cases if "annotation" in case])
     report.holds("enough pods were looked at", injected > 80, injected)
+    as_inject_does(stage, report, policy, documents)
 
 
 def valid(report, documents):
@@ -123,6 +128,30 @@ def forms(report, policy, cases):
     report.same(f"{len(cases)} values of annotations are judged as the plan judges them", [], wrong)
     good = sum(case["good"] for case in cases)
     report.holds("good ones and bad ones", 100 < good < len(cases) - 100, good)
+
+
+def as_inject_does(stage, report, policy, documents):
+    """`outrigger inject` and the policy, asked about the same pods, write the same."""
+    import jsonpatch
+    import yaml
+    namespaces, pods = random_pods.namespaces(), random_pods.pods(RANDOM_PODS)
+    text = "\n---\n".join(json.dumps(document) for document in namespaces + pods)
+    done = subprocess.run([stage.binary, "inject", "-"], input=text, capture_output=True, text=True, timeout=60)
+    written = [document for document in yaml.safe_load_all(done.stdout) if document and document["kind"] == "Pod"]
+    report.same("inject gives out every pod", (0, len(pods)), (done.returncode, len(written)))
+    labels = {one["metadata"]["name"]: one["metadata"]["labels"] for one in namespaces}
+    wrong, injected = [], 0
+    for pod, by_inject in zip(pods, written):
+        own = labels[pod["metadata"]["namespace"]]
+        after = pod
+        if selects(documents, {"kubernetes.io/metadata.name": "shop", **own}, pod) and not policy.against(pod):
+            patch = policy.patch(pod, {"metadata": {"name": "shop", "labels": own}})
+            after = jsonpatch.apply_patch(copy.deepcopy(pod), patch)
+        injected += after != pod
+        if after != by_inject:
+            wrong.append((difference(after, by_inject), pod))
+    report.same(f"of {len(pods)} pods made at random {injected} are injected, and all are what inject writes", [], wrong)
+    report.holds("many are injected, many are not", 40 < injected < len(pods) - 40, injected)
 
 
 def difference(one, other, at=""):

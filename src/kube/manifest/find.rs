@@ -75,7 +75,7 @@ pub(super) fn find(tree: &Tree<'_>) -> Result<Finds, Problem> {
 
 impl Found {
     /// An edit of the pod as an edit of the document.
-    pub(super) fn from_root(&self, edit: Edit) -> Edit {
+    pub(super) fn in_document(&self, edit: Edit) -> Edit {
         Edit { at: self.path.iter().cloned().chain(edit.at).collect(), value: edit.value }
     }
 

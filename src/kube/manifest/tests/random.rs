@@ -413,7 +413,14 @@ fn stream(choices: &mut Choices) -> Stream {
                 writer.map(map, 0, true);
                 assert!(writer.out.len() > at);
             }
-            _ => writer.flow(&value, 0),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)
+            | Value::Object(_) => {
+                writer.flow(&value, 0);
+            }
         }
         writer.out.push('\n');
         documents.push((value, way));
@@ -441,8 +448,7 @@ proptest! {
     #[test]
     fn every_manifest_is_injected_in_place(bytes in proptest::collection::vec(any::<u8>(), 0..700)) {
         let mut choices = Choices { bytes: &bytes, at: 0 };
-        let mut settings = Settings::default();
-        settings.capture = choices.of(4) < 3;
+        let settings = Settings { capture: choices.of(4) < 3, ..Settings::default() };
         let (text, mut documents) = stream(&mut choices);
         let mut reader = Documents::new("a", text.trim_start_matches('\u{feff}'));
         for (wanted, _) in &documents {
