@@ -23,7 +23,7 @@ SERVICE_USER = 1000
 PATH = "/usr/local/bin:/usr/bin:/bin"
 # What a container's runtime mounts into it.
 ETC = ("resolv.conf", "hosts")
-DEVICES = ("/dev/null", "/dev/urandom")
+DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 
 
 class Cluster(Ground):
