@@ -288,11 +288,16 @@ impl Reloading<'_> {
         self.status.set_draining();
         let mut settings = self.mesh.snapshot().config.drain;
         settings.timeout = most.map_or(settings.timeout, |most| settings.timeout.min(most));
+        let draining = Draining::new(ending, settings, Instant::now());
+        let (mut draining, cut) = draining.within(&self.options.environment);
+        if let Some(cut) = cut {
+            let grace = self.options.environment.grace;
+            warn!("drain.timeout is cut by {cut:?}: the process is killed after {grace:?}");
+        }
         info!(?ending, quiet = ?settings.quiet, timeout = ?settings.timeout, "ending");
         if ending == Ending::Close {
             self.workers.tell(|| Order::Close).await;
         }
-        let mut draining = Draining::new(ending, settings, Instant::now());
         let code = loop {
             tokio::select! { // Both arms are cancel-safe: signals are kept, a sleep starts anew.
                 () = signals.any() => {

@@ -4,9 +4,11 @@
 //! ending too and may still call out, so the end is not "no more connections now" but "nothing in
 //! flight, none open, and none came for a while".
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
-use crate::config::Drain as Settings;
+use crate::config::{Drain as Settings, Environment};
 
 /// What is still going on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +59,15 @@ impl Draining {
         Self { ending, settings, since: now, quiet_since: now, accepted: 0 }
     }
 
+    /// The same, but over before the process is killed in `environment`. The time by which
+    /// `drain.timeout` was cut is returned, if it was.
+    pub fn within(mut self, environment: &Environment) -> (Self, Option<Duration>) {
+        let Some(most) = environment.drain_most() else { return (self, None) };
+        let cut = self.settings.timeout.checked_sub(most).filter(|cut| !cut.is_zero());
+        self.settings.timeout = self.settings.timeout.min(most);
+        (self, cut)
+    }
+
     /// Takes note of what is going on at `now`, and says whether the process may end.
     pub fn look(&mut self, activity: Activity, now: Instant) -> Step {
         let busy = match self.ending {
@@ -76,7 +87,8 @@ impl Draining {
         if quiet {
             Step::Done
         } else if now.saturating_duration_since(self.since) >= self.settings.timeout {
-            Step::TimedOut
+            // With nothing going on, only quiet was still waited for: nothing is lost.
+            if busy { Step::TimedOut } else { Step::Done }
         } else {
             Step::Wait
         }
@@ -85,8 +97,6 @@ impl Draining {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const SETTINGS: Settings = Settings {
@@ -122,6 +132,45 @@ mod tests {
         let busy = Activity { in_flight: 1, open: 1, ..NOTHING };
         assert_eq!(draining.look(busy, after(start, 24)), Step::Wait);
         assert_eq!(draining.look(busy, after(start, 25)), Step::TimedOut);
+    }
+
+    #[test]
+    fn a_drain_ends_before_the_pod_is_killed() {
+        let start = Instant::now();
+        let busy = Activity { in_flight: 1, open: 1, ..NOTHING };
+        let pod = |grace| Environment {
+            grace: Duration::from_secs(grace),
+            is_killed: true,
+            ..Environment::default()
+        };
+        let (mut draining, cut) = Draining::new(Ending::Drain, SETTINGS, start).within(&pod(10));
+        assert_eq!(cut, Some(Duration::from_secs(16)));
+        assert_eq!(draining.look(busy, after(start, 8)), Step::Wait);
+        assert_eq!(draining.look(busy, after(start, 9)), Step::TimedOut);
+        let (mut draining, cut) = Draining::new(Ending::Drain, SETTINGS, start).within(&pod(26));
+        assert_eq!(cut, None, "25 s fit into 26");
+        assert_eq!(draining.look(busy, after(start, 24)), Step::Wait);
+    }
+
+    #[test]
+    fn nobody_cuts_a_drain_that_nobody_kills() {
+        let nobody =
+            Environment { grace: Duration::from_secs(10), is_killed: false, ..Environment::default() };
+        let start = Instant::now();
+        let (mut draining, cut) = Draining::new(Ending::Drain, SETTINGS, start).within(&nobody);
+        assert_eq!(cut, None);
+        let busy = Activity { in_flight: 1, open: 1, ..NOTHING };
+        assert_eq!(draining.look(busy, after(start, 24)), Step::Wait);
+    }
+
+    #[test]
+    fn a_timeout_shorter_than_the_quiet_time_is_no_failure_when_nothing_goes_on() {
+        let start = Instant::now();
+        let settings = Settings { timeout: Duration::from_secs(1), ..SETTINGS };
+        let mut draining = Draining::new(Ending::Drain, settings, start);
+        let noted = Activity { accepted: 7, ..NOTHING };
+        assert_eq!(draining.look(noted, start), Step::Wait);
+        assert_eq!(draining.look(noted, after(start, 1)), Step::Done);
     }
 
     #[test]

@@ -11,6 +11,9 @@ use super::variables::Variables;
 /// What a Kubernetes pod gets between SIGTERM and SIGKILL unless it says otherwise.
 const POD_GRACE: Duration = Duration::from_secs(30);
 
+/// Time a process keeps for its end itself, after a drain that took as long as it may.
+const END_TIME: Duration = Duration::from_secs(1);
+
 /// Letters of generated pod names: Kubernetes leaves out vowels and look-alikes.
 const HASH_LETTERS: &str = "bcdfghjklmnpqrstvwxz2456789";
 
@@ -27,6 +30,8 @@ pub struct Environment {
     pub cpus: usize,
     /// Time between SIGTERM and SIGKILL; `OUTRIGGER_GRACE` (a duration), or else 30 seconds.
     pub grace: Duration,
+    /// Whether the process is killed when `grace` is over: this is a pod, or `OUTRIGGER_GRACE` says so.
+    pub is_killed: bool,
     /// Variables of OpenTelemetry and of the pod.
     pub variables: Variables,
 }
@@ -41,13 +46,16 @@ impl Environment {
         let variables = Variables::process();
         let of_resource = variables.resource().into_iter().find(|(key, _)| key == "service.name");
         let of_resource = of_resource.map(|(_, name)| name).filter(|name| !name.is_empty());
+        let in_pod = variable("KUBERNETES_SERVICE_HOST").is_some();
+        let grace = variable("OUTRIGGER_GRACE").and_then(|text| parse_duration(&text));
         Self {
             service: variable("OTEL_SERVICE_NAME").or_else(|| variable("OUTRIGGER_SERVICE")).or(of_resource),
             hostname: hostname.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()),
-            in_pod: variable("KUBERNETES_SERVICE_HOST").is_some(),
+            in_pod,
             // Follows cpu.max of cgroup v2 and the quota of v1, and rounds down.
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
-            grace: variable("OUTRIGGER_GRACE").and_then(|text| parse_duration(&text)).unwrap_or(POD_GRACE),
+            grace: grace.unwrap_or(POD_GRACE),
+            is_killed: in_pod || grace.is_some(),
             variables,
         }
     }
@@ -60,6 +68,16 @@ impl Environment {
             (None, Some(host)) => host.clone(),
             (None, None) => "unknown".to_owned(),
         }
+    }
+
+    /// The longest drain that is over before the process is killed; none where nobody kills it.
+    pub fn drain_most(&self) -> Option<Duration> {
+        self.is_killed.then(|| self.drain_fits())
+    }
+
+    /// The longest drain that fits into `grace`, with time left to end; at least half of it.
+    pub fn drain_fits(&self) -> Duration {
+        self.grace.saturating_sub(END_TIME).max(self.grace / 2)
     }
 
     /// The default of `workers`: a proxy beside one application seldom needs more than two.
@@ -121,6 +139,7 @@ mod tests {
             in_pod: true,
             cpus: 1,
             grace: POD_GRACE,
+            is_killed: true,
             variables: Variables::default(),
         };
         assert_eq!(pod.service_name(), "cart");
@@ -129,5 +148,17 @@ mod tests {
         assert_eq!(Environment { hostname: None, ..pod.clone() }.service_name(), "unknown");
         assert_eq!(pod.workers(), 1);
         assert_eq!(Environment { cpus: 64, ..pod }.workers(), 2);
+    }
+
+    #[test]
+    fn a_drain_leaves_time_to_end() {
+        let pod = |grace_ms, is_killed| Environment {
+            grace: Duration::from_millis(grace_ms),
+            is_killed,
+            ..Environment::default()
+        };
+        assert_eq!(pod(30_000, true).drain_most(), Some(Duration::from_secs(29)));
+        assert_eq!(pod(1_000, true).drain_most(), Some(Duration::from_millis(500)));
+        assert_eq!(pod(30_000, false).drain_most(), None);
     }
 }

@@ -78,6 +78,25 @@ async fn drain_timeout_ends_it_whatever_is_in_flight() {
 }
 
 #[tokio::test]
+async fn a_drain_ends_before_the_pods_grace_is_over() {
+    let upstream = Upstream::script([Reply::Hang]);
+    let yaml =
+        Mesh::new().top("drain: {timeout: 1h}").service("shop", &[upstream.addr()], "timeout: off").yaml();
+    let mut proxy = Outrigger::start_with("export OUTRIGGER_GRACE=2s", &yaml).await;
+    let mut client = proxy.client().await;
+    client.send(get("/")).await;
+    upstream.saw(1).await;
+    proxy.signal("TERM");
+    let started = tokio::time::Instant::now();
+    proxy.wait_exit().await;
+    assert!(started.elapsed() >= ms(900), "after {:?}", started.elapsed());
+    assert!(started.elapsed() < ms(10_000), "after {:?}", started.elapsed());
+    for line in ["drain.timeout: found 1h, want at most 1s", "the process is killed after 2s"] {
+        assert!(proxy.said(line), "{line:?} is not in {:?}", proxy.log());
+    }
+}
+
+#[tokio::test]
 async fn sigint_finishes_what_is_in_flight_and_takes_nothing_new() {
     let (upstream, mut proxy) = shop_with(QUICK, "", [held(Reply::Ok("kept")), Reply::Ok("not yet")]).await;
     let call = proxy.get_later("/");

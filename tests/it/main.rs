@@ -46,6 +46,7 @@ mod http2_life;
 mod http2_policies;
 mod http2_service;
 mod inject;
+mod kubernetes;
 mod life;
 mod observe;
 mod opaque;

@@ -187,10 +187,13 @@ impl Checker<'_> {
         if let Some(place) = draft.health_wanted {
             self.problem(place, "health", "no address", "health: {listen: IP:port}, or off");
         }
-        let grace = self.options.environment.grace;
-        if draft.drain.timeout > grace {
+        let environment = &self.options.environment;
+        let (grace, most) = (environment.grace, environment.drain_fits());
+        if draft.drain.timeout > most {
             let found = show_duration(draft.drain.timeout);
-            let want = format!("less than the pod's grace of {}", show_duration(grace));
+            let (most, grace) = (show_duration(most), show_duration(grace));
+            let want =
+                format!("at most {most}: less than the pod's grace of {grace}, where it is cut to that");
             self.warning(draft.drain_timeout_place, "drain.timeout", found, want);
         }
     }

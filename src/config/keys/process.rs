@@ -34,7 +34,7 @@ pub(super) const KEYS: &[Key] = &[
         "drain.timeout",
         Kind::Duration { min: 0, max: WEEK, off: false },
         "25s",
-        "The process ends after this time whatever is in flight; keep it below the pod's grace.",
+        "The process ends after this time whatever is in flight; a pod's grace (`OUTRIGGER_GRACE`) less a second bounds it.",
     ),
     Key::new("limits", BLOCK, "", "Bounds of the whole process."),
     Key::new(

@@ -59,7 +59,7 @@ fn a_drain_longer_than_the_pods_grace_is_warned_of() {
     let config = good("drain: {timeout: 1m}");
     assert_eq!(
         told(&config.warnings),
-        "mesh.yaml:1:9: drain.timeout: found 1m, want less than the pod's grace of 30s\n"
+        "mesh.yaml:1:9: drain.timeout: found 1m, want at most 29s: less than the pod's grace of 30s, where it is cut to that\n"
     );
 }
 
