@@ -110,7 +110,10 @@ impl<'t> Documents<'t> {
 
     fn scalar(&mut self, text: Text<'t>, anchor: usize, span: Span) {
         let (mut start, mut end) = (self.offset(span.start), self.offset(span.end));
-        if text.style == Style::Block && text.text.is_empty() {
+        if text.style == Style::Quoted {
+            let content = self.content(start);
+            end = content + quoted_length(&self.text[content..end]);
+        } else if text.style == Style::Block && text.text.is_empty() {
             // Its place is that of whatever comes next.
             start = self.nothing_at(start);
             end = start;
@@ -216,13 +219,21 @@ impl<'t> Documents<'t> {
 
     /// Whether the token that opens a list or map is this bracket.
     fn opens(&self, span: Span, bracket: u8) -> bool {
-        let mut rest = &self.text[self.offset(span.start)..];
+        let at = self.content(self.offset(span.start));
+        !span.is_empty() && self.text.as_bytes().get(at) == Some(&bracket)
+    }
+
+    /// Where a value begins after the anchor or tag that may stand at `start`.
+    fn content(&self, start: usize) -> usize {
+        let mut rest = &self.text[start..];
         while rest.starts_with(['&', '!', '#']) {
-            let end =
-                if rest.starts_with('#') { rest.find('\n') } else { rest.find([' ', '\t', '\r', '\n']) };
+            let end = match rest.starts_with('#') {
+                true => rest.find('\n'),
+                false => rest.find([' ', '\t', '\r', '\n']),
+            };
             rest = rest[end.unwrap_or(rest.len())..].trim_start();
         }
-        !span.is_empty() && rest.as_bytes().first() == Some(&bracket)
+        self.text.len() - rest.len()
     }
 
     /// Whether what stands here is inside brackets or braces; a single pair there has none of its own: `[a: b]`.
@@ -270,6 +281,22 @@ fn block_length(text: &str, source: &str) -> usize {
     }
     let last = source.rfind('\n').unwrap_or(source.len());
     source[..last].strip_suffix('\r').map_or(last, str::len).max(trimmed)
+}
+
+/// How much of `source` is a scalar in quotes: the parser takes a comment after it for a part.
+fn quoted_length(source: &str) -> usize {
+    let bytes = source.as_bytes();
+    let Some(&quote) = bytes.first() else { return 0 };
+    let mut at = 1;
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'\\' if quote == b'"' => at += 2,
+            b'\'' if quote == b'\'' && bytes.get(at + 1) == Some(&b'\'') => at += 2,
+            _ if byte == quote => return at + 1,
+            _ => at += 1,
+        }
+    }
+    bytes.len()
 }
 
 // === impl Offsets ===

@@ -11,6 +11,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::server::NoServerSessionStorage;
 use rustls::{AlertDescription, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -76,6 +77,10 @@ impl Door {
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(state) as Arc<_>);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // A resumed session would go by the certificate it began with, also once that was replaced. API
+        // servers keep their connections, so whole handshakes are few.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
         let inside = Inside {
             acceptor: TlsAcceptor::from(Arc::new(config)),
             places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
