@@ -7,6 +7,7 @@
 pub mod socket;
 
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,6 +39,8 @@ const ACCEPT_ERRORS_PER_LINE: u64 = 100;
 pub struct Handed {
     /// The socket.
     pub socket: std::net::TcpStream,
+    /// Who dialled: asked later, a connection that was reset has nobody.
+    pub from: SocketAddr,
     /// The door it came through.
     pub door: Door,
 }
@@ -83,13 +86,13 @@ impl Acceptor {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((socket, _)) => self.place(socket, &door),
+                Ok((socket, from)) => self.place(socket, from, &door),
                 Err(error) => self.complain(&error, &mut errors).await,
             }
         }
         if let Ok(listener) = listener.into_std() {
-            while let Ok((socket, _)) = listener.accept() {
-                self.adopt(Handed { socket, door: door.clone() });
+            while let Ok((socket, from)) = listener.accept() {
+                self.adopt(Handed { socket, from, door: door.clone() });
             }
         }
     }
@@ -109,16 +112,16 @@ impl Acceptor {
 
     /// Serves a connection here, or hands it to a worker that has fewer. The kernel spreads by a
     /// hash of addresses, which may put an application's few connections all on one worker.
-    fn place(self: &Rc<Self>, socket: TcpStream, door: &Door) {
+    fn place(self: &Rc<Self>, socket: TcpStream, from: SocketAddr, door: &Door) {
         let own = self.own().load.load(Ordering::Relaxed);
         let idlest = self.peers.iter().min_by_key(|peer| peer.load.load(Ordering::Relaxed));
         let Some(peer) = idlest.filter(|peer| peer.load.load(Ordering::Relaxed) < own) else {
-            return self.start(socket, door.clone());
+            return self.start(socket, from, door.clone());
         };
         let Ok(socket) = socket.into_std() else { return };
         // Counted at once: a burst would otherwise all go to the same peer.
         peer.load.fetch_add(1, Ordering::Relaxed);
-        if let Err(back) = peer.hand.try_send(Handed { socket, door: door.clone() }) {
+        if let Err(back) = peer.hand.try_send(Handed { socket, from, door: door.clone() }) {
             peer.load.fetch_sub(1, Ordering::Relaxed);
             self.adopt(back.into_inner());
         }
@@ -132,7 +135,7 @@ impl Acceptor {
 
     fn adopt(self: &Rc<Self>, handed: Handed) {
         match handed.socket.set_nonblocking(true).and_then(|()| TcpStream::from_std(handed.socket)) {
-            Ok(socket) => self.start(socket, handed.door),
+            Ok(socket) => self.start(socket, handed.from, handed.door),
             Err(error) => warn!(%error, "a connection was lost on its way to its worker"),
         }
     }
@@ -142,29 +145,35 @@ impl Acceptor {
     }
 
     /// The door of a connection on the outbound port: that of explicit calls, or what the kernel has captured.
-    fn outbound(&self, socket: &TcpStream) -> Door {
+    fn outbound(&self, socket: &TcpStream, from: SocketAddr) -> Door {
         let Some(destination) = socket::original_destination(socket) else { return Door::Outbound };
-        let Ok(from) = socket.peer_addr() else { return Door::Outbound };
         add_one(&self.local.stats.captured);
         self.local.mesh.dials.watch();
         Door::Captured(Arc::new(Captured::new(&self.local.mesh, destination, from)))
     }
 
-    fn start(self: &Rc<Self>, socket: TcpStream, door: Door) {
+    fn start(self: &Rc<Self>, socket: TcpStream, from: SocketAddr, door: Door) {
         add_one(&self.local.stats.accepted);
         let limit = self.local.limit_connections();
         let open = Open::new(&self.local, &self.own().load);
-        if self.local.mesh.connections.load(Ordering::Relaxed) > limit {
+        let door = if door == Door::Outbound { self.outbound(&socket, from) } else { door };
+        // What only tries the capture rules is gone at once, and must not take "full" for "no rules".
+        let may_be_refused = !matches!(&door, Door::Captured(captured) if captured.is_test());
+        if may_be_refused && self.local.mesh.connections.load(Ordering::Relaxed) > limit {
             add_one(&self.local.stats.refused);
             self.local.record_refusal(Fault::Overloaded, FULL, b"", None, tokio::time::Instant::now());
             // One try, without a wait: a refusal must cost less than a call. Past the runtime, which
             // does not know yet that a socket this new can be written to.
-            let reply = refuse_raw(Fault::Overloaded, FULL);
-            let _ = SockRef::from(&socket).send(&reply);
+            if matches!(door, Door::Captured(_)) {
+                // It may speak anything, and an answer of HTTP would be taken for the service's.
+                let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+            } else {
+                let reply = refuse_raw(Fault::Overloaded, FULL);
+                let _ = SockRef::from(&socket).send(&reply);
+            }
             return;
         }
         let _ = socket.set_nodelay(true);
-        let door = if door == Door::Outbound { self.outbound(&socket) } else { door };
         let local = Rc::clone(&self.local);
         tokio::task::spawn_local(async move {
             let _open = open;

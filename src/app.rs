@@ -94,6 +94,10 @@ pub fn run(start: &Start<'_>) -> ExitCode {
     for warning in &config.warnings {
         warn!("{warning}");
     }
+    if let Some(found) = &options.environment.grace_misread {
+        let taken = options.environment.grace;
+        warn!("OUTRIGGER_GRACE: found {found:?}, want a duration such as 30s; {taken:?} is taken");
+    }
     certificates::prepare(&config);
     certificates::warn(&config);
     warn_of_descriptors(config.limits.connections, descriptors);

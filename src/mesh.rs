@@ -25,7 +25,7 @@ use crate::policy::{Breaker, Budget, Bulkhead, Slots};
 use crate::route::Router;
 use crate::upstream::{Dials, EndpointSet, Source};
 
-pub use captured::Captured;
+pub use captured::{At, Captured};
 pub use local::{Local, LocalRoute, LocalService, Plan};
 pub use replay::{Replay, ReplayShare, ServiceReplay};
 pub use view::{BulkheadView, EndpointView, ForceError, ServiceView};

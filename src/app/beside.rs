@@ -128,12 +128,17 @@ impl Companion {
         let name = self.wanted.command.words.first().map(Path::new).map(Path::display);
         let name = name.map(|name| name.to_string()).unwrap_or_default();
         let text = match &self.namespace {
-            Ok(_) => format!(
-                "outrigger: {name} runs in a network namespace of its own; its TCP connections and its \
-                 questions for names come here\n\
-                 outrigger: not caught: UDP but for names, and ICMP (refused); calls to its own 127.0.0.1 \
-                 (--host-port leads to yours, --publish to its servers); setuid programs do not work in it\n"
-            ),
+            Ok(_) => {
+                let own = replaced(|name| std::env::var(name).ok()).map_or_else(String::new, |proxy| {
+                    format!("outrigger: not seen as calls to services: what goes through {proxy}, as a variable says\n")
+                });
+                format!(
+                    "outrigger: {name} runs in a network namespace of its own; its TCP connections and its \
+                     questions for names come here\n\
+                     outrigger: not caught: UDP but for names, and ICMP (refused); calls to its own 127.0.0.1 \
+                     (--host-port leads to yours, --publish to its servers); setuid programs do not work in it\n{own}"
+                )
+            }
             Err(why) => {
                 let replaced = replaced(|name| std::env::var(name).ok());
                 let replaced = replaced.map_or_else(String::new, |proxy| format!(", in place of {proxy}"));

@@ -15,6 +15,7 @@ use tracing::{error, info};
 
 use crate::admin::Status;
 use crate::config::capture::{CANARY, PROOF, TEST_PORT};
+use crate::upstream::is_exhaustion;
 
 /// How often the rules are tried.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -37,8 +38,8 @@ pub(super) const MISSING: &str =
 /// # Errors
 /// With what to do about it.
 pub(super) async fn prove_spared() -> io::Result<()> {
-    let (v4, v6) = tokio::join!(is_captured(PROOF[0], PROOF_WAIT_MAX), is_captured(PROOF[1], PROOF_WAIT_MAX));
-    if !v4 && !v6 {
+    let tried = tokio::join!(tried(PROOF[0], PROOF_WAIT_MAX), tried(PROOF[1], PROOF_WAIT_MAX));
+    if tried.0 != Tried::Captured && tried.1 != Tried::Captured {
         return Ok(());
     }
     let user = rustix::process::getuid().as_raw();
@@ -50,17 +51,22 @@ pub(super) async fn prove_spared() -> io::Result<()> {
 }
 
 /// Tries the rules until the process ends, and tells `status` when that changes. They stand when
-/// connections of either family are captured, and none that were captured before are not.
+/// connections of either family are captured, and none that were captured before are not. That they are gone
+/// is believed the second time.
 pub(super) async fn watch(status: Arc<Status>) {
-    let (mut seen, mut stood) = ([false; 2], None);
+    let (mut seen, mut stood, mut missed) = ([false; 2], None, false);
     // A process that ends counts its connections, and ours must not keep it.
     while !status.is_draining() {
-        let now =
-            tokio::join!(is_captured(CANARY[0], ANSWER_WAIT_MAX), is_captured(CANARY[1], ANSWER_WAIT_MAX));
+        let now = tokio::join!(tried(CANARY[0], ANSWER_WAIT_MAX), tried(CANARY[1], ANSWER_WAIT_MAX));
         let now = [now.0, now.1];
-        seen = [seen[0] || now[0], seen[1] || now[1]];
-        let stand = now == seen && now.contains(&true);
-        if stood != Some(stand) {
+        for (seen, now) in seen.iter_mut().zip(now) {
+            *seen |= now == Tried::Captured;
+        }
+        let lost = seen.iter().zip(now).any(|(seen, now)| *seen && now == Tried::Elsewhere);
+        let stand = !lost && seen.contains(&true);
+        let believed = stand || missed || stood.is_none();
+        missed = !stand;
+        if believed && stood != Some(stand) {
             status.set_capture(if stand { None } else { Some(MISSING) });
             match (stand, stood) {
                 (true, _) => info!("connections are captured"),
@@ -73,9 +79,23 @@ pub(super) async fn watch(status: Arc<Status>) {
     }
 }
 
-/// Whether a connection to `ip` comes here, which our own answer proves.
-async fn is_captured(ip: IpAddr, wait: Duration) -> bool {
-    timeout(wait, answer(SocketAddr::new(ip, TEST_PORT))).await.is_ok_and(|answer| answer.is_ok())
+/// What became of a connection to a test address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    /// It came here: our own answer proves it.
+    Captured,
+    /// It went where it was going, or nowhere.
+    Elsewhere,
+    /// It could not be tried: this process has no descriptor left, say.
+    Unknown,
+}
+
+async fn tried(ip: IpAddr, wait: Duration) -> Tried {
+    match timeout(wait, answer(SocketAddr::new(ip, TEST_PORT))).await {
+        Ok(Ok(())) => Tried::Captured,
+        Ok(Err(error)) if is_exhaustion(&error) => Tried::Unknown,
+        Ok(Err(_)) | Err(_) => Tried::Elsewhere,
+    }
 }
 
 async fn answer(address: SocketAddr) -> io::Result<()> {

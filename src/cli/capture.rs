@@ -10,12 +10,10 @@ use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
 
+use super::USAGE;
 use crate::capture::{self, Backend, Findings, Rules, Trouble};
 use crate::config::capture::{Network, PortRange, USER_MAX};
 use crate::config::{self, Capture, Options};
-
-/// Exit code of a wrong use, as clap's own.
-const USAGE: u8 = 2;
 
 /// What is captured when no file says otherwise: an empty file, with every default filled in.
 const NOTHING_SAID: &str = "version: v1\n";

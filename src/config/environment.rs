@@ -30,6 +30,8 @@ pub struct Environment {
     pub cpus: usize,
     /// Time between SIGTERM and SIGKILL; `OUTRIGGER_GRACE` (a duration), or else 30 seconds.
     pub grace: Duration,
+    /// What `OUTRIGGER_GRACE` says if that is no duration; it counts as not set.
+    pub grace_misread: Option<String>,
     /// Whether the process is killed when `grace` is over: this is a pod, or `OUTRIGGER_GRACE` says so.
     pub is_killed: bool,
     /// Variables of OpenTelemetry and of the pod.
@@ -47,7 +49,8 @@ impl Environment {
         let of_resource = variables.resource().into_iter().find(|(key, _)| key == "service.name");
         let of_resource = of_resource.map(|(_, name)| name).filter(|name| !name.is_empty());
         let in_pod = variable("KUBERNETES_SERVICE_HOST").is_some();
-        let grace = variable("OUTRIGGER_GRACE").and_then(|text| parse_duration(&text));
+        let grace_text = variable("OUTRIGGER_GRACE");
+        let grace = grace_text.as_deref().and_then(parse_duration);
         Self {
             service: variable("OTEL_SERVICE_NAME").or_else(|| variable("OUTRIGGER_SERVICE")).or(of_resource),
             hostname: hostname.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()),
@@ -55,6 +58,7 @@ impl Environment {
             // Follows cpu.max of cgroup v2 and the quota of v1, and rounds down.
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             grace: grace.unwrap_or(POD_GRACE),
+            grace_misread: grace_text.filter(|_| grace.is_none()),
             is_killed: in_pod || grace.is_some(),
             variables,
         }
@@ -139,6 +143,7 @@ mod tests {
             in_pod: true,
             cpus: 1,
             grace: POD_GRACE,
+            grace_misread: None,
             is_killed: true,
             variables: Variables::default(),
         };

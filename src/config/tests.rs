@@ -19,6 +19,7 @@ fn options() -> Options {
         in_pod: false,
         cpus: 2,
         grace: std::time::Duration::from_secs(30),
+        grace_misread: None,
         is_killed: true,
         variables: Variables::default(),
     };

@@ -10,14 +10,36 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use crate::config::capture::is_test_address;
 use crate::config::{Config, Endpoints, PortPattern, Service};
 use crate::route::{Asking, covers_dialled, own_ports};
 use crate::upstream::{EndpointSet, Source};
 
-use super::{Local, Mesh};
+use super::local::View;
+use super::{Local, Mesh, UNKNOWN_MAX};
 
 /// Longest wait for names that were never looked up, at the first connection to a port.
 const SETTLE_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// How often all names are looked up again because a destination is nobody's.
+const SEARCH_EVERY: Duration = Duration::from_secs(30);
+
+/// How long it is remembered whose a destination is, so that not every call looks through all services.
+const LOOKED_FOR: Duration = Duration::from_secs(1);
+
+/// Port of plain HTTP.
+const HTTP_PORT: u16 = 80;
+
+/// Who has an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    /// No service.
+    Nobody,
+    /// The service with this index.
+    One(usize),
+    /// More than one: the address alone does not tell.
+    Several,
+}
 
 /// A connection that the kernel sent here.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,6 +75,11 @@ impl Captured {
             None => destination.to_string(),
         };
         Self { destination, from, authority: authority.into(), name }
+    }
+
+    /// Whether it only tries the capture rules.
+    pub fn is_test(&self) -> bool {
+        is_test_address(self.destination)
     }
 
     /// The host of `authority`, without brackets.
@@ -102,17 +129,12 @@ impl Local {
         if captured.name.is_some() {
             return;
         }
-        let until = Instant::now() + SETTLE_WAIT_MAX;
-        let port = captured.destination.port();
-        let waiting: Vec<Arc<EndpointSet>> = {
-            let view = self.view.borrow();
-            let services = 0..view.snapshot.config.services.len();
-            let sets = services.flat_map(|index| view.claimed(&self.mesh, index).sets(port));
-            sets.filter(|set| !set.is_settled()).cloned().collect()
-        };
+        let now = Instant::now();
+        let until = now + SETTLE_WAIT_MAX;
+        let waiting = self.sets_of(captured.destination.port(), |set| !set.is_settled());
         for set in &waiting {
             // Asks for it; the waits below then overlap.
-            let _ = set.current(until - SETTLE_WAIT_MAX);
+            let _ = set.current(now);
         }
         for set in waiting {
             if timeout_at(until, set.resolved()).await.is_err() {
@@ -121,25 +143,101 @@ impl Local {
         }
     }
 
-    /// Whether the destination is one of the addresses of the service at `index`.
+    /// Whether the destination is one of the addresses of the service at `index`. Asks for newer ones if
+    /// those that are known have expired.
     pub fn has_address(&self, index: usize, captured: &Captured, now: Instant) -> bool {
         let view = self.view.borrow();
-        let (ip, port) = (captured.destination.ip(), captured.destination.port());
-        if let Some(name) = &captured.name {
-            return view.snapshot.router.claimant(name.as_bytes(), Some(port), Asking::Captured)
-                == Some(index);
+        let has = view.has_address(&self.mesh, index, captured);
+        if captured.name.is_none() {
+            let port = captured.destination.port();
+            let known = view.claimed(&self.mesh, index).sets(port).filter(|set| set.peek().is_some());
+            known.for_each(|set| _ = set.current(now));
         }
-        let claimed = view.claimed(&self.mesh, index);
-        claimed.statics.contains(&captured.destination) || claimed.sets(port).any(|set| set.has_ip(ip, now))
+        has
     }
 
-    /// The one service that has the destination. `None`: no service has it, or several do and the
-    /// address alone does not tell.
-    pub fn service_at(&self, captured: &Captured, now: Instant) -> Option<usize> {
-        let count = self.view.borrow().snapshot.config.services.len();
-        let mut having = (0..count).filter(|index| self.has_address(*index, captured, now));
-        let first = having.next()?;
-        having.next().is_none().then_some(first)
+    /// Who has the destination, by what is known: looked through once a second for each.
+    pub fn at(&self, captured: &Captured, now: Instant) -> At {
+        let mut looked = self.looked.borrow_mut();
+        if let Some((until, at)) = looked.get(&captured.destination)
+            && now < *until
+        {
+            return *at;
+        }
+        let at = self.look(captured, now);
+        if looked.len() >= UNKNOWN_MAX {
+            looked.clear();
+        }
+        looked.insert(captured.destination, (now + LOOKED_FOR, at));
+        at
+    }
+
+    fn look(&self, captured: &Captured, now: Instant) -> At {
+        let found = {
+            let view = self.view.borrow();
+            let services = 0..view.snapshot.config.services.len();
+            let mut having = services.filter(|index| view.has_address(&self.mesh, *index, captured));
+            (having.next(), having.next())
+        };
+        match found {
+            (Some(index), None) => {
+                self.has_address(index, captured, now);
+                At::One(index)
+            }
+            (Some(_), Some(_)) => At::Several,
+            (None, _) => {
+                self.search_again(captured, now);
+                At::Nobody
+            }
+        }
+    }
+
+    /// Asks for newer addresses of all names that may have the destination: services that nobody calls
+    /// by name move too. Seldom, for most destinations are nobody's.
+    fn search_again(&self, captured: &Captured, now: Instant) {
+        if captured.name.is_some() || self.search_due.get().is_some_and(|due| now < due) {
+            return;
+        }
+        self.search_due.set(Some(now + SEARCH_EVERY));
+        for set in self.sets_of(captured.destination.port(), |_| true) {
+            let _ = set.current(now);
+        }
+    }
+
+    fn sets_of(&self, port: u16, wanted: impl Fn(&EndpointSet) -> bool) -> Vec<Arc<EndpointSet>> {
+        let view = self.view.borrow();
+        let services = 0..view.snapshot.config.services.len();
+        let sets = services.flat_map(|index| view.claimed(&self.mesh, index).sets(port));
+        sets.filter(|set| wanted(set)).cloned().collect()
+    }
+
+    /// Whether a call to the service at `index` goes to its endpoints, whose port may be another than the
+    /// one dialled. A request of HTTP to port 80 does, as by `Host`; bytes and TLS only where the
+    /// configuration names the port, for they may be of another protocol than the endpoints'.
+    pub fn leads_to_endpoints(&self, index: usize, captured: &Captured, is_http: bool) -> bool {
+        let view = self.view.borrow();
+        let service = &view.snapshot.config.services[index];
+        let port = captured.destination.port();
+        let named = service.hosts.iter().any(|host| match host.port {
+            PortPattern::Any => true,
+            PortPattern::Exact(exact) => exact == port,
+            PortPattern::Usual => false,
+        });
+        named || view.claimed(&self.mesh, index).own_ports.contains(&port) || is_http && port == HTTP_PORT
+    }
+}
+
+// === impl View ===
+
+impl View {
+    fn has_address(&self, mesh: &Mesh, index: usize, captured: &Captured) -> bool {
+        let (ip, port) = (captured.destination.ip(), captured.destination.port());
+        if let Some(name) = &captured.name {
+            return self.snapshot.router.claimant(name.as_bytes(), Some(port), Asking::Captured)
+                == Some(index);
+        }
+        let claimed = self.claimed(mesh, index);
+        claimed.statics.contains(&captured.destination) || claimed.sets(port).any(|set| set.has_ip(ip))
     }
 }
 
@@ -151,7 +249,10 @@ impl Claimed {
         let hosts = service.hosts.iter();
         let mut names: Vec<_> = hosts.map(|host| (host.port, mesh.host_addresses(&host.name))).collect();
         let statics = match &service.endpoints {
-            Endpoints::Static(addresses) => addresses.clone(),
+            Endpoints::Static(addresses) => addresses
+                .iter()
+                .map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()))
+                .collect(),
             Endpoints::Dns { name, port } => {
                 names.push((PortPattern::Exact(*port), mesh.host_addresses(name)));
                 Vec::new()

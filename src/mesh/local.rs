@@ -9,6 +9,7 @@ mod kept;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use crate::wire::{Told, TraceParent};
 
 use kept::{Kept, Ways};
 
-use super::captured::Claimed;
+use super::captured::{At, Claimed};
 use super::{Mesh, ServiceReplay, ServiceState, Snapshot, UNKNOWN_MAX};
 
 /// Most destinations without a service that a report names.
@@ -58,6 +59,10 @@ pub struct Local {
     kept: RefCell<HashMap<Arc<str>, Rc<Kept>>>,
     unknown: RefCell<HashMap<Box<[u8]>, Rc<LocalService>>>,
     elsewhere: RefCell<HashMap<elsewhere::Key, Rc<LocalService>>>,
+    /// Whose destinations are, and until when that is remembered.
+    pub(super) looked: RefCell<HashMap<SocketAddr, (Instant, At)>>,
+    /// When all names are looked up again, at the soonest.
+    pub(crate) search_due: Cell<Option<Instant>>,
     unknown_stats: Rc<ServiceStats>,
     unknown_route: Rc<RouteStats>,
     random: RefCell<fastrand::Rng>,
@@ -156,6 +161,8 @@ impl Local {
             kept: RefCell::default(),
             unknown: RefCell::default(),
             elsewhere: RefCell::default(),
+            looked: RefCell::default(),
+            search_due: Cell::new(None),
             unknown_stats: Rc::new(ServiceStats::new()),
             unknown_route: Rc::new(RouteStats::new()),
             random: RefCell::new(fastrand::Rng::new()),
@@ -175,6 +182,7 @@ impl Local {
         }
         self.unknown.borrow_mut().clear();
         self.elsewhere.borrow_mut().clear();
+        self.looked.borrow_mut().clear();
         *self.view.borrow_mut() = Rc::new(View::new(snapshot));
     }
 
@@ -256,7 +264,7 @@ impl Local {
     }
 
     /// Whether a connection to `address` would come straight back.
-    pub fn is_own(&self, address: std::net::SocketAddr) -> bool {
+    pub fn is_own(&self, address: SocketAddr) -> bool {
         self.view.borrow().snapshot.is_own(address)
     }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::call::{Client, refuse_raw};
-use crate::config::capture::is_test_address;
 use crate::error::Fault;
 use crate::mesh::{Captured, Local};
 
@@ -19,7 +18,7 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Prepares for its calls. `false`: it was a test of the capture rules, and is answered.
 pub(super) async fn opens(local: &Local, client: &mut Client, captured: &Captured) -> bool {
-    if is_test_address(captured.destination) {
+    if captured.is_test() {
         let line = format!("outrigger captured {}\n", captured.destination);
         client.out.extend_from_slice(line.as_bytes());
         let _ = client.flush_within(Some(ANSWER_WAIT_MAX)).await;
@@ -31,7 +30,9 @@ pub(super) async fn opens(local: &Local, client: &mut Client, captured: &Capture
 
 /// Whether it is a connection of ours: the rules do not spare this process.
 ///
-/// Asked once the connection has told what it speaks: by then whoever dialled it has noted it.
+/// Asked once the connection has told what it speaks: whoever dialled it notes that before it says anything. One
+/// that goes without a word (an opaque service) may be asked about too soon; it is dialled once more then, and
+/// the next round asks again.
 pub(super) fn is_loop(local: &Local, captured: &Captured) -> bool {
     local.mesh.dials.is_ours(captured.from, captured.destination, Instant::now())
 }

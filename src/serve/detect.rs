@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::call::{Client, OPENING_WAIT_MAX};
 use crate::config::Protocol;
-use crate::mesh::Local;
+use crate::mesh::{At, Local};
 use crate::wire::{ClientHello, HTTP2_PREFACE, Opening, TLS_HANDSHAKE, opening};
 
 use super::wait::{Closed, Wake, wait};
@@ -51,9 +51,11 @@ pub(super) async fn told(
         Door::Unknown(_) => Some(Instant::now() + local.detect_timeout()),
         Door::Captured(captured) => {
             let now = Instant::now();
-            let (opaque, speaks_first) = match local.service_at(captured, now) {
-                Some(index) => (local.protocol_at(index) == Protocol::Opaque, local.speaks_first(index)),
-                None => (false, local.unknown_speaks_first(captured.authority.as_bytes())),
+            let (opaque, speaks_first) = match local.at(captured, now) {
+                At::One(index) => (local.protocol_at(index) == Protocol::Opaque, local.speaks_first(index)),
+                At::Nobody | At::Several => {
+                    (false, local.unknown_speaks_first(captured.authority.as_bytes()))
+                }
             };
             if opaque || speaks_first {
                 return Told::Opaque { detect: !opaque };

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use tokio::time::Instant;
 
 use crate::error::Fault;
-use crate::mesh::{Captured, Local, Plan};
+use crate::mesh::{At, Captured, Local, Plan};
 use crate::route::{Asking, Authority, Choice};
 
 use super::Door;
@@ -20,6 +20,7 @@ pub(super) struct Asked<'a> {
     pub(super) asking: Asking,
     /// `host[:port]`, as it was sent; empty where it names none.
     pub(super) authority: &'a [u8],
+    /// Empty for bytes and TLS.
     pub(super) method: &'a [u8],
     pub(super) path: &'a [u8],
 }
@@ -95,33 +96,35 @@ fn at_address<'h>(
             "a captured connection that has carried other requests can't turn to a proxy's".into(),
         ));
     }
+    let is_http = !method.is_empty();
     let host = Authority::parse(authority).map(|authority| authority.host);
     let named = host.and_then(|host| local.claimant(host, captured.destination.port()));
-    if let Some(index) = named {
-        if local.has_address(index, captured, now) {
-            return Ok(local.plan(index, method, path, header, now));
-        }
-        return match local.unclaimed() {
-            Choice::Denied => Err((
-                Fault::Denied,
-                format!(
+    let (index, host_mismatch, at_home) = match named {
+        Some(index) if local.has_address(index, captured, now) => (index, false, true),
+        Some(index) => {
+            local.count_mismatch(index, now);
+            if local.unclaimed() == Choice::Denied {
+                let what = format!(
                     "host_mismatch: {} is no address of the service that has the host {}, and outbound.unknown is deny",
                     captured.authority,
                     shown(authority)
-                ),
-            )),
-            Choice::Service(_) | Choice::Unknown | Choice::Nowhere => {
-                Ok(local.plan_elsewhere(index, captured, true, (method, path), header, now))
+                );
+                return Err((Fault::Denied, what));
             }
-        };
-    }
-    match local.service_at(captured, now) {
-        // A name that the service does not have may be another's at the same address.
-        Some(index) if host.is_some_and(|host| !is_address(host)) => {
-            Ok(local.plan_elsewhere(index, captured, false, (method, path), header, now))
+            (index, true, false)
         }
-        Some(index) => Ok(local.plan(index, method, path, header, now)),
-        None => unclaimed(local, captured),
+        None => match local.at(captured, now) {
+            // A name that the service does not have may be another's at the same address.
+            At::One(index) => (index, false, host.is_none_or(is_address)),
+            // It is somebody's, so no stranger's: it goes where it was going.
+            At::Several => return unknown(local, captured.authority.as_bytes()),
+            At::Nobody => return unclaimed(local, captured),
+        },
+    };
+    if at_home && local.leads_to_endpoints(index, captured, is_http) {
+        Ok(local.plan(index, method, path, header, now))
+    } else {
+        Ok(local.plan_elsewhere(index, captured, host_mismatch, (method, path), header, now))
     }
 }
 

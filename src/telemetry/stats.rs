@@ -71,7 +71,7 @@ pub struct ServiceStats {
     pub idle: Cell<u64>,
     /// Calls refused for want of a place in the bulkhead.
     pub bulkhead_refused: Cell<u64>,
-    /// Captured calls that named the service and went where it is not.
+    /// Captured calls that named the service and were not going there.
     pub host_mismatches: Cell<u64>,
     /// Decisions that `mode: observe` did not enforce.
     pub observed: Cell<u64>,

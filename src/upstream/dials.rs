@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Most connections remembered; one that comes back does so at once.
-const REMEMBERED_MAX: usize = 256;
+const REMEMBERED_MAX: usize = 1024;
 
 /// How long one is remembered: a pair of addresses may be used again later.
 const REMEMBERED_FOR: Duration = Duration::from_secs(5);
@@ -52,11 +52,12 @@ impl Dials {
         if latest.len() >= REMEMBERED_MAX {
             latest.pop_front();
         }
-        latest.push_back(Dial { from, to, at });
+        latest.push_back(Dial { from: canonical(from), to: canonical(to), at });
     }
 
     /// Whether a connection between these addresses is one of ours.
     pub fn is_ours(&self, from: SocketAddr, to: SocketAddr, now: Instant) -> bool {
+        let (from, to) = (canonical(from), canonical(to));
         self.lock().iter().rev().any(|dial| {
             dial.from == from && dial.to == to && now.saturating_duration_since(dial.at) < REMEMBERED_FOR
         })
@@ -65,6 +66,11 @@ impl Dials {
     fn lock(&self) -> MutexGuard<'_, VecDeque<Dial>> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// An IPv4 address in IPv6 clothing is that address.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 #[cfg(test)]

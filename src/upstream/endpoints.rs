@@ -187,11 +187,9 @@ impl EndpointSet {
         list.is_some().then_some(list)
     }
 
-    /// Whether `ip` is one of the addresses, or was in the answer before; asks for new ones when they
-    /// have expired.
-    pub fn has_ip(self: &Arc<Self>, ip: IpAddr, now: Instant) -> bool {
-        let list = self.current(now);
-        list.as_deref().and_then(Option::as_ref).is_some_and(|list| {
+    /// Whether `ip` is one of the addresses, or was in the answer before. A view without a side effect.
+    pub fn has_ip(&self, ip: IpAddr) -> bool {
+        self.current.load().as_ref().is_some_and(|list| {
             list.endpoints.iter().any(|endpoint| endpoint.address.ip() == ip) || list.before.contains(&ip)
         })
     }

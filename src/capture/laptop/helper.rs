@@ -16,6 +16,10 @@ use rustix::process::{
     Pid, Resource, Rlimit, Signal, getppid, getrlimit, kill_process, set_parent_process_death_signal,
     setrlimit,
 };
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
+    remove_capability_from_bounding_set, set_capabilities,
+};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::time::timeout;
@@ -75,7 +79,7 @@ pub fn become_command(command: &CommandLine, parent: u32, inside: bool) -> ExitC
         // The proxy has raised its own; a program that uses `select` must not find more than it can.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(most), ..limit });
     }
-    let prepared = (if inside { rustix::thread::clear_ambient_capability_set() } else { Ok(()) })
+    let prepared = (if inside { give_up_privileges() } else { Ok(()) })
         // After the privileges: giving them up takes the order back.
         .and_then(|()| set_parent_process_death_signal(Some(Signal::KILL)));
     if let Err(error) = prepared {
@@ -89,6 +93,17 @@ pub fn become_command(command: &CommandLine, parent: u32, inside: bool) -> ExitC
     let error = Command::new(file).args(arguments).exec();
     complain(&mut io::stderr(), &format!("{}: {error}", Path::new(file).display()));
     ExitCode::from(if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN })
+}
+
+/// Gives up what is needed inside alone. Root, who gets all of the bounding set again with the next program,
+/// must not find there what changes the rules.
+fn give_up_privileges() -> rustix::io::Result<()> {
+    for capability in [CapabilitySet::NET_ADMIN, CapabilitySet::SYS_ADMIN] {
+        remove_capability_from_bounding_set(capability)?;
+    }
+    clear_ambient_capability_set()?;
+    let sets = CapabilitySets { inheritable: CapabilitySet::empty(), ..capabilities(None)? };
+    set_capabilities(None, sets)
 }
 
 // === impl Helper ===

@@ -34,9 +34,6 @@ impl Local {
         now: Instant,
     ) -> Plan {
         let Plan { service, route } = self.plan(index, line.0, line.1, header, now);
-        if host_mismatch {
-            add_one(&service.stats.host_mismatches);
-        }
         let mut elsewhere = self.elsewhere.borrow_mut();
         let key = (index, captured.authority.clone(), host_mismatch);
         if elsewhere.len() >= UNKNOWN_MAX && !elsewhere.contains_key(&key) {
@@ -44,6 +41,11 @@ impl Local {
         }
         let led = elsewhere.entry(key).or_insert_with(|| self.led(&service, captured, host_mismatch));
         Plan { service: Rc::clone(led), route }
+    }
+
+    /// A request names the service at `index`, which is not where it was going.
+    pub fn count_mismatch(&self, index: usize, now: Instant) {
+        add_one(&self.plan(index, b"", b"", |_| None, now).service.stats.host_mismatches);
     }
 
     fn led(&self, service: &LocalService, captured: &Captured, host_mismatch: bool) -> Rc<LocalService> {

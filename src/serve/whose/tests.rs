@@ -58,8 +58,18 @@ async fn local(unknown: &str, destination: &str) -> (Local, Arc<Captured>) {
 
 /// Whose a call is that names `host`: the service, and where it goes.
 async fn plan(unknown: &str, destination: &str, host: &str) -> Result<(String, String), Fault> {
+    plan_of(b"GET", unknown, destination, host).await
+}
+
+/// The same of bytes or TLS, where `method` is empty.
+async fn plan_of(
+    method: &[u8],
+    unknown: &str,
+    destination: &str,
+    host: &str,
+) -> Result<(String, String), Fault> {
     let (local, captured) = local(unknown, destination).await;
-    let asked = Asked { authority: host.as_bytes(), ..Asked::NOTHING };
+    let asked = Asked { authority: host.as_bytes(), method, ..Asked::NOTHING };
     let plan = whose(&local, &Door::Captured(captured), &asked, |_| None, Instant::now());
     let plan = plan.map_err(|(fault, _)| fault)?;
     let to = match plan.state().endpoints.source() {
@@ -133,9 +143,44 @@ async fn deny_is_not_passed_by_a_name() {
 }
 
 #[tokio::test]
+async fn bytes_and_tls_keep_their_port_unless_the_configuration_names_it() {
+    let bytes = async |destination: &str, host: &str| plan_of(b"", "allow", destination, host).await;
+    assert_eq!(bytes("10.0.0.1:8080", "").await, goes("cart", "cart-pods:8080"));
+    for (destination, host) in [("10.0.0.1:443", "cart"), ("10.0.0.1:80", ""), ("10.0.0.1:443", "")] {
+        assert_eq!(bytes(destination, host).await, goes("cart", destination), "{host} at {destination}");
+    }
+    let plain = plan("allow", "10.0.0.1:443", "cart").await;
+    assert_eq!(plain, goes("cart", "10.0.0.1:443"), "port 443 is that of https");
+}
+
+#[tokio::test]
+async fn an_address_of_several_services_is_nobodys_call_and_no_strangers() {
+    assert_eq!(plan("deny", "10.0.0.7:80", "").await, goes("unknown", "10.0.0.7:80"));
+    assert_eq!(plan("deny", "10.0.0.7:80", "second").await, goes("second", "10.0.0.7:80"));
+}
+
+#[tokio::test]
+async fn names_that_nobody_calls_are_not_looked_up_for_every_connection() {
+    let (local, _) = local("allow", "10.0.0.1:80").await;
+    let sets = |last: u8| {
+        let from = SocketAddr::from(([10, 0, 0, 99], 40_000));
+        Captured::new(&local.mesh, SocketAddr::from(([203, 0, 113, last], 80)), from)
+    };
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(61)).await;
+    let mut asked = 0;
+    for last in 0..100 {
+        asked += usize::from(local.search_due.get().is_none_or(|due| due <= Instant::now()));
+        assert_eq!(local.at(&sets(last), Instant::now()), At::Nobody);
+        tokio::time::advance(Duration::from_millis(100)).await;
+    }
+    assert_eq!(asked, 1, "once in 30 s, whatever the number of destinations");
+}
+
+#[tokio::test]
 async fn a_mismatch_is_counted_for_the_service_that_was_named() {
     let (local, captured) = local("allow", "10.0.0.66:80").await;
-    let asked = Asked { authority: b"cart", ..Asked::NOTHING };
+    let asked = Asked { authority: b"cart", method: b"GET", ..Asked::NOTHING };
     let plan = whose(&local, &Door::Captured(captured), &asked, |_| None, Instant::now()).expect("a plan");
     assert!(plan.service.host_mismatch);
     assert_eq!(plan.service.stats.host_mismatches.get(), 1);
@@ -151,7 +196,7 @@ async fn an_address_that_stands_for_a_name_is_that_names() {
         [(80, "cart", "cart"), (80, "", "cart"), (9, "cart:9", "unknown"), (80, "orders", "orders")]
     {
         let captured = Captured::new(&local.mesh, (address, port).into(), from);
-        let asked = Asked { authority: host.as_bytes(), ..Asked::NOTHING };
+        let asked = Asked { authority: host.as_bytes(), method: b"GET", ..Asked::NOTHING };
         let door = Door::Captured(Arc::new(captured));
         let plan = whose(&local, &door, &asked, |_| None, Instant::now()).expect("a plan");
         assert_eq!(&*plan.state().name, wanted, "{host}");

@@ -95,7 +95,7 @@ metrics! {
     RETRY_BUDGET_TOKENS = Gauge "outrigger_retry_budget_tokens" "" ["service"]
         "Retries that retries.budget would allow now.";
     HOST_MISMATCHES = Counter "outrigger_host_mismatches_total" "" ["service"]
-        "Captured calls whose Host or SNI names the service, and which went where it is not.";
+        "Captured calls whose Host or SNI names the service, and which were not going there.";
     OBSERVED = Counter "outrigger_observed_total" "" ["service"]
         "Decisions of policies in mode observe, which were not enforced.";
     BREAKER_STATE = Gauge "outrigger_breaker_state" "" ["service"]
