@@ -16,7 +16,7 @@ from ground import Ground, close, inside, must
 from report import eventually
 from stage import Proxy
 
-NEEDS = ["ip", "nft", "setpriv", "curl", "python3", "redis-server", "redis-cli"]
+NEEDS = ["ip", "nft", "setpriv", "curl", "/usr/bin/python3", "redis-server", "redis-cli"]
 
 PROXY, APP, SKIPPED = 1337, 1000, 1001
 POD = {"cart": {4: "10.1.1.2", 6: "fd01:1::2"}, "store": {4: "10.1.2.2", 6: "fd01:2::2"}}
@@ -128,7 +128,7 @@ class Pod:
         return f"{status.strip()} {body.splitlines()[0] if body else '-'}"
 
     def python(self, url):
-        done = self.app("python3", "-c", PYTHON, url)
+        done = self.app("/usr/bin/python3", "-c", PYTHON, url)      # one that every user may run
         return done.stdout.strip() or done.stderr.strip().splitlines()[-1]
 
     def redis_cli(self, host, *words):
