@@ -266,9 +266,23 @@ class Pod:
             report.holds(f"deny: a forged Host does not pass, IPv{version}", forged.split()[1] == "denied" and "host_mismatch" in forged, forged)
             report.same(f"deny: a claimed one passes, IPv{version}", "200 cart says hello", self.curl(URL[version](CART[version], "/hello")))
         report.same("deny: nothing arrived", [], store.seen)
+        self.gone_at_once()
         reloads = self.metric("outrigger_config_reloads_total", result="applied")
         self.yaml.write_text(YAML)
         eventually(lambda: self.metric("outrigger_config_reloads_total", result="applied") > reloads)
+
+    def gone_at_once(self):
+        """A forged Host from applications that reset before they are looked at: who has gone has no name either."""
+        cart, before = self.http["cart"], self.metric("outrigger_connections_captured_total")
+        cart.seen.clear()
+        for _ in range(60):
+            one = self.ground.dial(self.net, STORE[4], 80, APP)
+            one.sendall(b"GET /gone HTTP/1.1\r\nHost: cart.test\r\n\r\n")
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            one.close()
+        report = self.report
+        report.holds("60 that reset at once are captured all the same", eventually(lambda: self.metric("outrigger_connections_captured_total") >= before + 60), "")
+        report.same("deny: none of them reached the service that was named", [], cart.seen)
 
     def refused(self):
         for version in (4, 6):
