@@ -26,8 +26,12 @@ pub(super) const PROXY_VARIABLES: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
 pub(super) const NO_PROXY_VARIABLES: [&str; 2] = ["NO_PROXY", "no_proxy"];
 /// The word of the proxy's command for a pod that is captured.
 pub(super) const CAPTURED: &str = "--captured";
-/// The pod itself does not go through the proxy.
-pub(super) const NO_PROXY: &str = "localhost,127.0.0.1,::1";
+/// The pod itself does not go through the proxy, nor what a node has for its pods at link-local
+/// addresses, such as a cloud's metadata: capture leaves those alone too.
+pub(super) const NO_PROXY: &str = "localhost,127.0.0.1,::1,169.254.0.0/16";
+
+/// What the value of the proxy variables begins with, before the port.
+const PROXY_HOST: &str = "http://127.0.0.1:";
 
 /// Seconds that the application waits for a proxy that is not ready, for its startup probe fails once a
 /// second: ten minutes, in which a missing image or configuration can be mended.
@@ -130,7 +134,12 @@ pub(super) fn volume(settings: &Settings) -> Value {
 
 /// The value of the proxy variables.
 pub(super) fn proxy_url(settings: &Settings) -> String {
-    format!("http://127.0.0.1:{}", settings.ports.outbound)
+    format!("{PROXY_HOST}{}", settings.ports.outbound)
+}
+
+/// Whether we wrote a value, for whatever port the settings said.
+pub(super) fn is_proxy_url(value: &str) -> bool {
+    value.strip_prefix(PROXY_HOST).is_some_and(|port| port.parse::<u16>().is_ok())
 }
 
 fn mount() -> Value {

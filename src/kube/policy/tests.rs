@@ -116,7 +116,11 @@ fn reasons() -> Vec<Value> {
         ("kubernetes.io/config.source", "api"),
         ("sidecar.istio.io/inject", "true"),
         ("sidecar.istio.io/inject", "false"),
+        ("istio.io/rev", "canary"),
+        ("istio.io/dataplane-mode", "ambient"),
+        ("istio.io/dataplane-mode", "none"),
         ("linkerd.io/inject", "enabled"),
+        ("linkerd.io/inject", "ingress"),
         ("kuma.io/sidecar-injection", "enabled"),
         ("consul.hashicorp.com/connect-inject", "true"),
     ] {
@@ -129,6 +133,24 @@ fn reasons() -> Vec<Value> {
         for capture in ["on", "off"] {
             let pod = pod(json!({}), json!({"outrigger.dev/capture": capture}));
             cases.push(case("level", pod, &[(ENFORCE_LABEL, level)]));
+        }
+    }
+    for (name, value) in [
+        ("istio-injection", "enabled"),
+        ("istio-injection", "disabled"),
+        ("istio.io/rev", "canary"),
+        ("istio.io/dataplane-mode", "ambient"),
+        ("istio.io/dataplane-mode", "none"),
+        ("kuma.io/sidecar-injection", "enabled"),
+    ] {
+        cases.push(case("namespace", pod(json!({}), json!({})), &[(name, value)]));
+        for unless in [
+            ("sidecar.istio.io/inject", "false"),
+            ("istio.io/dataplane-mode", "none"),
+            ("kuma.io/sidecar-injection", "disabled"),
+        ] {
+            let pod = pod(json!({}), json!({unless.0: unless.1}));
+            cases.push(case("namespace", pod, &[(name, value)]));
         }
     }
     for label in ["enabled", "disabled", "maybe"] {

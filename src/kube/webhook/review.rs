@@ -21,9 +21,9 @@ const WARNING_BYTES_MAX: usize = 256;
 /// Most warnings of one answer; all of them must stay below 4096 characters to be shown.
 const WARNINGS_MAX: usize = 12;
 
-/// Most values of a review. Each may need some 200 bytes when the review is taken apart, however short
-/// its text is; pods of 100,000 are not known.
-const VALUES_MAX: usize = 512 * 1024;
+/// Most values of a review. Each may need some 300 bytes when the review is taken apart, however short
+/// its text is; a pod of the 1.5 MiB that etcd takes has some 60,000.
+const VALUES_MAX: usize = 256 * 1024;
 
 /// Longest word of the question that is repeated to a person, in characters.
 const SHOWN_MAX: usize = 64;

@@ -82,7 +82,7 @@ async fn no_review_needs_more_memory_than_the_deployment_allows() {
     {
         for bytes in [1 << 20, 3 << 20] {
             let reply = asker.connect().await.send("POST", "/inject", JSON, &filled(value, bytes)).await;
-            let refused = reply.status == 400 && reply.text.starts_with("found more than 524288 values");
+            let refused = reply.status == 400 && reply.text.starts_with("found more than 262144 values");
             assert!(reply.status == 200 || refused, "{value}: {reply:?}");
         }
         let peak = webhook.peak_bytes();

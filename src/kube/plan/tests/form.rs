@@ -121,8 +121,8 @@ fn without_capture_every_container_is_told_of_the_proxy() {
     let added = json!([
         {"name": "HTTP_PROXY", "value": "http://127.0.0.1:15001"},
         {"name": "http_proxy", "value": "http://127.0.0.1:15001"},
-        {"name": "NO_PROXY", "value": "localhost,127.0.0.1,::1"},
-        {"name": "no_proxy", "value": "localhost,127.0.0.1,::1"},
+        {"name": "NO_PROXY", "value": "localhost,127.0.0.1,::1,169.254.0.0/16"},
+        {"name": "no_proxy", "value": "localhost,127.0.0.1,::1,169.254.0.0/16"},
     ]);
     assert_eq!(init[1]["env"], added);
     assert_eq!(after["spec"]["containers"][0]["env"].as_array().unwrap()[1..], *added.as_array().unwrap());

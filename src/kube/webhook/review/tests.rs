@@ -121,7 +121,7 @@ fn values_are_counted_outside_of_texts() {
         assert_eq!(values(text.as_bytes()), count, "{text}");
     }
     let many = parsed(|review| review["request"]["object"]["spec"]["x"] = json!(vec![0; VALUES_MAX]));
-    assert_eq!(many.unwrap_err(), "found more than 524288 values; want an AdmissionReview of a pod");
+    assert_eq!(many.unwrap_err(), "found more than 262144 values; want an AdmissionReview of a pod");
     let text = ",".repeat(VALUES_MAX);
     parsed(|review| review["request"]["object"]["spec"]["x"] = json!(text)).unwrap();
 }
