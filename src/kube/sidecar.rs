@@ -148,9 +148,13 @@ fn mount() -> Value {
 
 fn resources(settings: &Settings) -> Value {
     let resources = &settings.resources;
+    let mut limits = json!({"memory": resources.memory_limit});
+    if let Some(cpu) = &resources.cpu_limit {
+        limits["cpu"] = json!(cpu);
+    }
     json!({
         "requests": {"cpu": resources.cpu_request, "memory": resources.memory_request},
-        "limits": {"memory": resources.memory_limit},
+        "limits": limits,
     })
 }
 

@@ -9,6 +9,7 @@ ANNOTATIONS = {  # the first value of each is a good one
     "outrigger.dev/skip-users": ["0,7", "x"],
     "outrigger.dev/image": ["r.example/o:1", "bad image"],
     "outrigger.dev/cpu-request": ["1", "0"],
+    "outrigger.dev/cpu-limit": ["2", "1m"],
     "outrigger.dev/memory-request": ["1Mi", "256Mi"],
     "outrigger.dev/memory-limit": ["64Mi", "4Mi"],
     "kubectl.kubernetes.io/default-container": ["c0"],

@@ -3,7 +3,9 @@
 //! In: settings. Out: one condition for each reason that the pod alone tells, true where it does not hold.
 //! They are asked before the variables exist, so each says for itself where it looks.
 
-use super::super::annotations::{ANNOTATIONS, Annotation, MEMORY_LIMIT, MEMORY_REQUEST};
+use super::super::annotations::{
+    ANNOTATIONS, Annotation, CPU_LIMIT, CPU_REQUEST, MEMORY_LIMIT, MEMORY_REQUEST,
+};
 use super::super::settings::{CAPTURE_NAME, INJECT_LABEL, PROXY_NAME, STATUS, Settings, VOLUME};
 use super::super::skip::{OTHER_CONTAINERS, OTHER_MARKS, OTHER_WISHES, OtherClaim, REVISION, Reason};
 use super::super::values::{Form, IMAGE_BYTES_MAX, ITEMS_MAX, OBJECT_NAME_BYTES_MAX, QUANTITY_BYTES_MAX};
@@ -128,14 +130,14 @@ fn bad_annotation(settings: &Settings) -> String {
     let of =
         |name: &str, default: &str| format!("annotations[?{}].orValue({})", string(name), string(default));
     let resources = &settings.resources;
-    text.push_str(&super::block(
-        &format!(
-            "quantity({}).compareTo(quantity(\n  {})) <= 0",
-            of(MEMORY_REQUEST, &resources.memory_request),
-            of(MEMORY_LIMIT, &resources.memory_limit)
-        ),
-        2,
-    ));
+    let holds =
+        |request: &str, limit: &str| format!("quantity({request}).compareTo(quantity(\n  {limit})) <= 0");
+    let memory =
+        holds(&of(MEMORY_REQUEST, &resources.memory_request), &of(MEMORY_LIMIT, &resources.memory_limit));
+    text.push_str(&super::block(&format!("{memory} &&"), 2));
+    let limit = of(CPU_LIMIT, resources.cpu_limit.as_deref().unwrap_or_default());
+    let cpu = holds(&of(CPU_REQUEST, &resources.cpu_request), &limit);
+    text.push_str(&super::block(&format!("({limit} == \"\" ||\n  {cpu})"), 2));
     text.push(')');
     text
 }

@@ -64,7 +64,7 @@ fn every_reason_that_a_pod_alone_gives_is_a_condition() {
     let conditions = text.matches("    - name: ").count();
     assert!(conditions > 20, "{conditions}");
     for line in text.lines() {
-        assert!(!line.contains(['\u{1}', '\u{2}']) && line.trim_end() == line, "{line:?}");
+        assert!(!line.contains(['\u{1}', '\u{2}', '\u{3}']) && line.trim_end() == line, "{line:?}");
     }
 }
 
@@ -197,6 +197,10 @@ fn forms() -> Vec<Value> {
             let good = plan(&pod, None, &Settings::default()).is_ok();
             cases.push(json!({"annotation": annotation.name, "value": text, "good": good}));
         }
+    }
+    for (request, limit) in [("10m", "10m"), ("20m", "10m"), ("0.5", "499m"), ("0.5", "1")] {
+        let both = json!({"outrigger.dev/cpu-request": request, "outrigger.dev/cpu-limit": limit});
+        cases.push(case("limit of CPU", pod(json!({}), both), &[]));
     }
     let all = json!({
         "outrigger.dev/config": "cart-mesh", "outrigger.dev/image": "registry.example/outrigger:9",

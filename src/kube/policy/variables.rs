@@ -2,8 +2,7 @@
 //!
 //! In: settings. Out: variables: what the pod's annotations say, or else the settings, and where things are.
 
-use super::super::annotations::MEMORY_LIMIT;
-use super::super::annotations::MEMORY_REQUEST;
+use super::super::annotations::{CPU_LIMIT, CPU_REQUEST, MEMORY_LIMIT, MEMORY_REQUEST};
 use super::super::plan::{DEFAULT_CONTAINER, GRACE_SECONDS};
 use super::super::settings::Settings;
 use super::super::sidecar::{GRACE_SECONDS_MAX, NO_PROXY_VARIABLES, PROXY_VARIABLES};
@@ -34,7 +33,8 @@ fn said(settings: &Settings) -> Vec<(&'static str, String)> {
         ("refused", refused()),
         ("image", of("outrigger.dev/image", &settings.image)),
         ("config", of("outrigger.dev/config", &settings.config)),
-        ("cpuRequest", of("outrigger.dev/cpu-request", &resources.cpu_request)),
+        ("cpuRequest", of(CPU_REQUEST, &resources.cpu_request)),
+        ("cpuLimit", of(CPU_LIMIT, resources.cpu_limit.as_deref().unwrap_or_default())),
         ("memoryRequest", of(MEMORY_REQUEST, &resources.memory_request)),
         ("memoryLimit", of(MEMORY_LIMIT, &resources.memory_limit)),
         ("skipFlags", skip_flags(settings)),
