@@ -33,8 +33,9 @@ pub(super) const NO_PROXY: &str = "localhost,127.0.0.1,::1,169.254.0.0/16";
 /// What the value of the proxy variables begins with, before the port.
 const PROXY_HOST: &str = "http://127.0.0.1:";
 
-/// Seconds that the application waits for a proxy that is not ready, for its startup probe fails once a
-/// second: ten minutes, in which a missing image or configuration can be mended.
+/// Failures of the startup probe, one in a second, before a proxy that is not ready is started anew: ten
+/// minutes. The application waits meanwhile, and goes on waiting. An image or a ConfigMap that is not there is
+/// waited for before the first probe, without end.
 const STARTUP_FAILURES_MAX: u32 = 600;
 
 /// Longest grace that is passed on, in seconds: the longest that the form of a duration holds.
