@@ -122,7 +122,7 @@ enum Command {
         #[command(flatten)]
         webhook: webhook::Flags,
         #[command(flatten)]
-        sidecar: sidecar::Flags,
+        sidecar: Box<sidecar::Flags>,
     },
     /// Show the state of every service, live; those in trouble come first.
     Top {
