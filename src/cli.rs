@@ -96,7 +96,7 @@ enum Command {
     /// The same YAML comes out on standard output, with the sidecar added. Comments, order and layout stay.
     #[command(after_help = inject::INJECT_EXAMPLE)]
     Inject {
-        /// YAML or JSON, each with any number of documents; `-` is standard input.
+        /// YAML with any number of documents, or JSON with one, such as a List; `-` is standard input.
         #[arg(required_unless_present = "policy", value_name = "FILE|-")]
         files: Vec<PathBuf>,
         /// The namespace of pods that name none.
@@ -112,7 +112,7 @@ enum Command {
     /// Take the sidecar out of the pods of manifests again.
     #[command(after_help = inject::UNINJECT_EXAMPLE)]
     Uninject {
-        /// YAML or JSON, each with any number of documents; `-` is standard input.
+        /// YAML with any number of documents, or JSON with one, such as a List; `-` is standard input.
         #[arg(required = true, value_name = "FILE|-")]
         files: Vec<PathBuf>,
     },

@@ -23,14 +23,19 @@ Example:
 
 Every Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job and CronJob gets the sidecar, in lists too. \
 Everything else passes through as it is, with its comments, its order and its layout; so does a pod that \
-has the sidecar already, or can't have it, and standard error says why. Pods run on Kubernetes 1.29 or newer.";
+has the sidecar already, or can't have it, and standard error says why. Pods run on Kubernetes 1.29 or newer.
+
+JSON is read as YAML: one value in a file, and no character in two halves (\\ud83d\\ude80); `jq -s '{apiVersion: \"v1\", \
+kind: \"List\", items: .}'` makes one of many.";
 
 /// What `outrigger uninject --help` says below the flags.
 pub(super) const UNINJECT_EXAMPLE: &str = "\
 Example:
   kubectl get deployment web -o yaml | outrigger uninject - | kubectl apply -f -
 
-What goes is what the annotation outrigger.dev/status lists, and nothing else.";
+What goes is what the annotation outrigger.dev/status lists, as long as it says what was written there, and \
+nothing else. A list or map that is left empty goes with its key; so does one of your own under a key in quotes, as \
+in JSON, if it was empty before (\"annotations\": {}).";
 
 /// Prints the files with the sidecar in their pods.
 pub(super) fn inject(files: &[PathBuf], namespace: Option<&str>, settings: &Settings) -> ExitCode {

@@ -31,6 +31,9 @@ pub(super) struct Flags {
     /// CPU that the scheduler keeps free for the sidecar.
     #[arg(long, value_name = "QUANTITY", value_parser = of("cpu-request"))]
     cpu_request: Option<String>,
+    /// CPU above which the kernel lets the sidecar wait; without it there is no limit.
+    #[arg(long, value_name = "QUANTITY", value_parser = of("cpu-limit"))]
+    cpu_limit: Option<String>,
     /// Memory that the scheduler keeps free for the sidecar.
     #[arg(long, value_name = "QUANTITY", value_parser = of("memory-request"))]
     memory_request: Option<String>,
@@ -69,6 +72,7 @@ impl Flags {
             ("skip-networks", list(&self.skip_network)),
             ("skip-users", list(&self.skip_user)),
             ("cpu-request", self.cpu_request.clone()),
+            ("cpu-limit", self.cpu_limit.clone()),
             ("memory-request", self.memory_request.clone()),
             ("memory-limit", self.memory_limit.clone()),
             ("outbound-port", self.outbound_port.clone()),

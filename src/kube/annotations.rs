@@ -12,6 +12,10 @@ use super::values::Form;
 /// What our annotations begin with.
 pub(super) const PREFIX: &str = "outrigger.dev/";
 
+pub(super) const CPU_LIMIT: &str = "outrigger.dev/cpu-limit";
+
+pub(super) const CPU_REQUEST: &str = "outrigger.dev/cpu-request";
+
 pub(super) const MEMORY_LIMIT: &str = "outrigger.dev/memory-limit";
 
 pub(super) const MEMORY_REQUEST: &str = "outrigger.dev/memory-request";
@@ -71,10 +75,16 @@ pub const ANNOTATIONS: &[Annotation] = &[
         set: |settings, words| settings.image = words.concat(),
     },
     Annotation {
-        name: "outrigger.dev/cpu-request",
+        name: CPU_REQUEST,
         about: "CPU that the scheduler keeps free for the sidecar",
         form: Form::Quantity,
         set: |settings, words| settings.resources.cpu_request = words.concat(),
+    },
+    Annotation {
+        name: CPU_LIMIT,
+        about: "CPU above which the kernel lets the sidecar wait; without it there is no limit",
+        form: Form::Quantity,
+        set: |settings, words| settings.resources.cpu_limit = Some(words.concat()),
     },
     Annotation {
         name: MEMORY_REQUEST,

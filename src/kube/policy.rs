@@ -25,8 +25,8 @@ const ABOUT: &str = r#"# Outrigger beside every application, put there by the AP
 # What it cannot do:
 #   - say why a pod was left alone, or give notices: `outrigger inject` tells that of the same pod;
 #   - see which user an image names: one that runs as the proxy's user must say so in runAsUser.
-# A pod whose annotations make no sense is left alone. So is one that would be captured in a namespace that
-# enforces Pod Security baseline or restricted, which refuses NET_ADMIN: annotate it outrigger.dev/capture: "off".
+# A pod whose annotations make no sense is left alone. So is one in a namespace of another mesh, and one that would be
+# captured in a namespace that enforces Pod Security baseline or restricted, which refuses NET_ADMIN: annotate it outrigger.dev/capture: "off".
 "#;
 
 /// YAML of the policy and its bindings.

@@ -61,11 +61,14 @@ pub struct SkipLists {
 
 /// What the sidecar asks of the node, as Kubernetes writes quantities. Requests are always set:
 /// without them a HorizontalPodAutoscaler cannot tell how busy the pod is, and says so of all of it.
-/// There is no limit of CPU: throttling would show as latency of every call of the application.
+/// There is no limit of CPU unless one is asked for, as a ResourceQuota may want: throttling would show as
+/// latency of every call of the application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resources {
     /// What the scheduler keeps free for it.
     pub cpu_request: String,
+    /// Above this the kernel lets it wait; `None` for no limit.
+    pub cpu_limit: Option<String>,
     /// What the scheduler keeps free for it.
     pub memory_request: String,
     /// Above this the kernel ends the proxy.
@@ -144,6 +147,7 @@ impl Default for Resources {
     fn default() -> Self {
         Self {
             cpu_request: "10m".to_owned(),
+            cpu_limit: None,
             memory_request: "16Mi".to_owned(),
             memory_limit: "128Mi".to_owned(),
         }
@@ -151,13 +155,16 @@ impl Default for Resources {
 }
 
 impl Resources {
-    /// Whether the limit of memory holds its request: the API server refuses a pod of which it does not.
+    /// Whether limits hold their requests: the API server refuses a pod of which one does not.
     pub(super) fn check(&self) -> Result<(), String> {
-        let (limit, request) = (&self.memory_limit, &self.memory_request);
-        if quantity(request) <= quantity(limit) {
-            return Ok(());
-        }
-        Err(format!("memory-limit: found {limit}, want at least the memory request of {request}"))
+        let holds = |what: &str, limit: &str, request: &str| {
+            if quantity(request) <= quantity(limit) {
+                return Ok(());
+            }
+            Err(format!("{what}-limit: found {limit}, want at least the {what} request of {request}"))
+        };
+        holds("memory", &self.memory_limit, &self.memory_request)?;
+        self.cpu_limit.as_ref().map_or(Ok(()), |limit| holds("cpu", limit, &self.cpu_request))
     }
 }
 

@@ -26,11 +26,16 @@ pub(super) const PROXY_VARIABLES: [&str; 2] = ["HTTP_PROXY", "http_proxy"];
 pub(super) const NO_PROXY_VARIABLES: [&str; 2] = ["NO_PROXY", "no_proxy"];
 /// The word of the proxy's command for a pod that is captured.
 pub(super) const CAPTURED: &str = "--captured";
-/// The pod itself does not go through the proxy.
-pub(super) const NO_PROXY: &str = "localhost,127.0.0.1,::1";
+/// The pod itself does not go through the proxy, nor what a node has for its pods at link-local
+/// addresses, such as a cloud's metadata: capture leaves those alone too.
+pub(super) const NO_PROXY: &str = "localhost,127.0.0.1,::1,169.254.0.0/16";
 
-/// Seconds that the application waits for a proxy that is not ready, for its startup probe fails once a
-/// second: ten minutes, in which a missing image or configuration can be mended.
+/// What the value of the proxy variables begins with, before the port.
+const PROXY_HOST: &str = "http://127.0.0.1:";
+
+/// Failures of the startup probe, one in a second, before a proxy that is not ready is started anew: ten
+/// minutes. The application waits meanwhile, and goes on waiting. An image or a ConfigMap that is not there is
+/// waited for before the first probe, without end.
 const STARTUP_FAILURES_MAX: u32 = 600;
 
 /// Longest grace that is passed on, in seconds: the longest that the form of a duration holds.
@@ -130,7 +135,12 @@ pub(super) fn volume(settings: &Settings) -> Value {
 
 /// The value of the proxy variables.
 pub(super) fn proxy_url(settings: &Settings) -> String {
-    format!("http://127.0.0.1:{}", settings.ports.outbound)
+    format!("{PROXY_HOST}{}", settings.ports.outbound)
+}
+
+/// Whether we wrote a value, for whatever port the settings said.
+pub(super) fn is_proxy_url(value: &str) -> bool {
+    value.strip_prefix(PROXY_HOST).is_some_and(|port| port.parse::<u16>().is_ok())
 }
 
 fn mount() -> Value {
@@ -139,9 +149,13 @@ fn mount() -> Value {
 
 fn resources(settings: &Settings) -> Value {
     let resources = &settings.resources;
+    let mut limits = json!({"memory": resources.memory_limit});
+    if let Some(cpu) = &resources.cpu_limit {
+        limits["cpu"] = json!(cpu);
+    }
     json!({
         "requests": {"cpu": resources.cpu_request, "memory": resources.memory_request},
-        "limits": {"memory": resources.memory_limit},
+        "limits": limits,
     })
 }
 

@@ -11,7 +11,9 @@ use serde_json::Value;
 use super::plan::Namespace;
 use super::settings::{INJECT_LABEL, STATUS, Settings};
 
-pub(super) use others::{OTHER_CONTAINERS, OTHER_MARKS, OTHER_WISHES};
+pub(super) use others::{
+    OTHER_CONTAINERS, OTHER_MARKS, OTHER_NAMESPACES, OTHER_WISHES, OtherClaim, REVISION,
+};
 pub(super) use shape::{Pod, containers, text_at};
 
 /// Why a pod is left as it is.
@@ -100,7 +102,7 @@ pub(super) fn whatever_settings(pod: &Pod, namespace: Option<&Namespace>) -> Res
     chosen(pod, namespace)?;
     static_pod(pod)?;
     platform(pod)?;
-    others::mesh(pod)
+    others::mesh(pod, namespace)
 }
 
 /// Reasons that depend on the settings for this pod.

@@ -4,6 +4,7 @@
 //! know their places, `value` says what they mean, `put` and `cut` turn changes into replacements of bytes.
 
 mod cut;
+mod offsets;
 mod overlay;
 mod place;
 mod put;

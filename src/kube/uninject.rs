@@ -1,7 +1,7 @@
 //! `outrigger uninject`: what `inject` added, taken out again.
 //!
 //! In: files. Out: one stream without what the status annotation of each pod lists. Nothing else is touched,
-//! not even what looks like ours.
+//! not even what looks like ours, nor a value that somebody changed since.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::manifest::{Change, PodAt, Rewritten, Source, rewrite};
 use super::plan::DEFAULT_CONTAINER;
 use super::settings::STATUS;
-use super::sidecar::{NO_PROXY_VARIABLES, PROXY_VARIABLES};
+use super::sidecar::{NO_PROXY, NO_PROXY_VARIABLES, PROXY_VARIABLES, is_proxy_url};
 use super::text::{Id, Tree, cut, refusal};
 use crate::config::Problem;
 
@@ -51,19 +51,35 @@ impl Ours<'_, '_> {
                 self.named(spec, key, &listed(key))?;
             }
             for key in ["initContainers", "containers"] {
-                self.variables(spec, key, &listed("proxy"), &PROXY_VARIABLES)?;
-                self.variables(spec, key, &listed("noProxy"), &NO_PROXY_VARIABLES)?;
+                self.variables(spec, key, &listed("proxy"), &|name, value| {
+                    PROXY_VARIABLES.contains(&name) && is_proxy_url(value)
+                })?;
+                self.variables(spec, key, &listed("noProxy"), &|name, value| {
+                    NO_PROXY_VARIABLES.contains(&name) && value == NO_PROXY
+                })?;
             }
         }
+        self.annotations(pod, status["defaultContainer"] == Value::Bool(true))
+    }
+
+    /// Marks the annotations; that of the default container as long as it names the one that we named.
+    fn annotations(&mut self, pod: Id, default: bool) -> Result<(), String> {
         let Some(metadata) = self.under(pod, "metadata")? else { return Ok(()) };
         let Some(annotations) = self.under(metadata, "annotations")? else { return Ok(()) };
-        let default = status["defaultContainer"] == Value::Bool(true);
-        for key in [Some(STATUS), default.then_some(DEFAULT_CONTAINER)].into_iter().flatten() {
-            if let Some(value) = self.under(annotations, key)? {
-                self.found.insert(value);
-            }
+        if let Some(value) = self.under(annotations, STATUS)? {
+            self.found.insert(value);
+        }
+        let default = if default { self.under(annotations, DEFAULT_CONTAINER)? } else { None };
+        if let Some(value) = default.filter(|value| self.tree.str(*value) == self.first_container(pod)) {
+            self.found.insert(value);
         }
         Ok(())
+    }
+
+    fn first_container(&self, pod: Id) -> Option<&str> {
+        let spec = self.tree.get(pod, "spec")?;
+        let first = self.tree.items(self.tree.get(spec, "containers")?).first()?;
+        self.name(*first)
     }
 
     /// Marks the elements of a list that have one of these names.
@@ -78,14 +94,28 @@ impl Ours<'_, '_> {
         Ok(())
     }
 
-    /// Marks these variables of the containers that have one of these names.
-    fn variables(&mut self, spec: Id, key: &str, of: &[&str], variables: &[&str]) -> Result<(), String> {
+    /// Marks the variables that are ours, by name and value, of the containers that have one of these names.
+    fn variables(
+        &mut self,
+        spec: Id,
+        key: &str,
+        of: &[&str],
+        is_ours: &dyn Fn(&str, &str) -> bool,
+    ) -> Result<(), String> {
         let Some(list) = self.under(spec, key)? else { return Ok(()) };
         for &container in self.tree.items(list) {
             if !self.found.contains(&container) && self.name(container).is_some_and(|name| of.contains(&name))
             {
                 self.allowed(container)?;
-                self.named(container, "env", variables)?;
+                let Some(env) = self.under(container, "env")? else { continue };
+                for &variable in self.tree.items(env) {
+                    let value = self.tree.get(variable, "value").and_then(|value| self.tree.str(value));
+                    let both = self.name(variable).zip(value);
+                    if both.is_some_and(|(name, value)| is_ours(name, value)) {
+                        self.allowed(variable)?;
+                        self.found.insert(variable);
+                    }
+                }
             }
         }
         Ok(())

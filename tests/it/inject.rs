@@ -141,7 +141,7 @@ async fn anything_broken_leaves_standard_output_empty() {
 async fn flags_say_what_annotations_say() {
     let files = [("a.yaml", POD)];
     let flags = "--image r.example/o:2 --config-map mesh --skip-port 1,2-3 --skip-port 4 --skip-network 10.0.0.0/8 \
-                 --skip-user 7 --cpu-request 20m --memory-request 32Mi --memory-limit 64Mi";
+                 --skip-user 7 --cpu-request 20m --cpu-limit 1500m --memory-request 32Mi --memory-limit 64Mi";
     let done = shell(&format!("\"$0\" inject {flags} a.yaml"), &files).await;
     let out = text(&done.stdout);
     for wanted in [
@@ -153,6 +153,7 @@ async fn flags_say_what_annotations_say() {
         "10.0.0.0/8",
         "--skip-user=7\n",
         "cpu: 20m\n",
+        "cpu: 1500m\n",
         "memory: 32Mi\n",
         "memory: 64Mi\n",
     ] {

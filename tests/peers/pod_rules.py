@@ -205,9 +205,18 @@ def labelled(hook):
 
 # === monitoring ===
 
-def monitors(report, documents, shop):
-    """What Prometheus looks for is what injected pods have."""
-    by_kind = {document["kind"]: document["spec"] for document in documents}
+def monitors(report, documents, shop, webhook):
+    """What Prometheus looks for is what injected pods have, and the webhook's."""
+    of = lambda name: [document for document in documents if document["metadata"]["name"] == name]
+    by_kind = {document["kind"]: document["spec"] for document in of("outrigger")}
+    [own] = of("outrigger-webhook")
+    labels = own["spec"]["selector"]["matchLabels"]
+    templates = [document["spec"]["template"] for document in webhook if document["kind"] == "Deployment"
+                 and document["metadata"]["namespace"] == own["metadata"]["namespace"]]
+    found = [port["name"] for template in templates if labels.items() <= template["metadata"]["labels"].items()
+             for container in template["spec"]["containers"] for port in container["ports"] if port["containerPort"] == 15020]
+    report.same("monitoring: the webhook's PodMonitor finds its port", [endpoint["port"] for endpoint in
+                own["spec"]["podMetricsEndpoints"]], found)
     sidecars = [pod for pod in pods(shop) if pod.proxy]
     wanted = [endpoint["port"] for endpoint in by_kind["PodMonitor"]["podMetricsEndpoints"]]
     report.same("monitoring: the PodMonitor's port is that of every sidecar", [wanted] * len(sidecars),

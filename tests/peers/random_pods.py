@@ -9,12 +9,14 @@ ANNOTATIONS = {  # the first value of each is a good one
     "outrigger.dev/skip-users": ["0,7", "x"],
     "outrigger.dev/image": ["r.example/o:1", "bad image"],
     "outrigger.dev/cpu-request": ["1", "0"],
+    "outrigger.dev/cpu-limit": ["2", "1m"],
     "outrigger.dev/memory-request": ["1Mi", "256Mi"],
     "outrigger.dev/memory-limit": ["64Mi", "4Mi"],
     "kubectl.kubernetes.io/default-container": ["c0"],
     "example.com/other": ["x"],
 }
-MARKS = {"outrigger.dev/status": "{}", "sidecar.istio.io/status": "x", "linkerd.io/inject": "enabled",
+MARKS = {"outrigger.dev/status": "{}", "sidecar.istio.io/status": "x", "linkerd.io/inject": "ingress",
+         "sidecar.istio.io/inject": "false",
          "kubernetes.io/config.source": "file"}
 LEVELS = [None, "privileged", "baseline", "restricted"]
 PROXIES = ["A", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"]
@@ -26,6 +28,8 @@ def namespaces():
         labels = {"outrigger.dev/inject": "enabled" if index < 5 else "disabled"}
         if LEVELS[index % 4]:
             labels["pod-security.kubernetes.io/enforce"] = LEVELS[index % 4]
+        if index == 2:
+            labels["istio-injection"] = "enabled"
         found.append({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": f"n{index}", "labels": labels}})
     return found
 

@@ -47,7 +47,8 @@ def checks(stage, report):
         pod_rules.selectors(report, f"k8s/{name}", rendered[name])
     webhook(stage, report, rendered)
     configuration(stage, report, rendered)
-    pod_rules.monitors(report, rendered["monitoring"], rendered["shop/injected"])
+    pod_rules.monitors(report, rendered["monitoring"], rendered["shop/injected"],
+                      rendered["webhook/self-signed"])
     shop(stage, report, rendered)
     every_kind(stage, report)
 

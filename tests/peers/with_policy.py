@@ -73,8 +73,13 @@ def selects(documents, labels, pod):
 def matches(selector, labels):
     selector = selector or {}
     equal = all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
-    return equal and all(labels.get(one["key"]) not in one["values"] for one in selector.get("matchExpressions", [])
-                         if one["operator"] == "NotIn")
+    return equal and all(meets(labels, one) for one in selector.get("matchExpressions", []))
+
+
+def meets(labels, one):
+    if one["operator"] == "NotIn":
+        return labels.get(one["key"]) not in one["values"]
+    raise ValueError(f"no meaning is known of the operator {one['operator']}")
 
 
 def left_alone(report, policy, selected, cases):
@@ -84,7 +89,7 @@ def left_alone(report, policy, selected, cases):
         pod, namespace = case["pod"], {"metadata": {"name": "shop", "labels": case["labels"]}}
         against = policy.against(pod)
         told = case["reason"] in against
-        if not against and case["reason"] == "pod-security":
+        if not against and case["reason"] in ("pod-security", "other-mesh"):   # seen by the namespace's labels
             told = policy.patch(pod, namespace) == []
         if not against and case["reason"] == "disabled":
             told = not selected(case["labels"], pod)

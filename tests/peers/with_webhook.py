@@ -158,6 +158,8 @@ class ApiServer:
         for change in patch["webhooks"]:
             [webhook] = [one for one in self.object["webhooks"] if one["name"] == change["name"]]
             webhook["clientConfig"].update(change["clientConfig"])
+        version = self.object["metadata"]["resourceVersion"]
+        self.object["metadata"]["resourceVersion"] = str(int(version) + 1)
         return 200
 
 

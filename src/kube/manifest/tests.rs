@@ -234,6 +234,28 @@ fn what_only_looks_like_ours_is_not_taken_out() {
 }
 
 #[test]
+fn what_was_changed_since_stays() {
+    let settings = Settings { capture: false, ..Settings::default() };
+    let pod = POD.replace("{name: a}", "\n  name: a");
+    let text = inject(&[source(&pod)], None, &settings).unwrap().text;
+    assert_eq!(uninject(&[source(&text)]).unwrap().text, pod);
+    let (ours, theirs) = ("http://127.0.0.1:15001", "http://proxy.corp:3128");
+    let mine = text.replacen(ours, theirs, 1).replace("default-container: app", "default-container: debug");
+    let mine = mine.replacen("::1,169.254.0.0/16", "::1,.corp", 1);
+    let without = uninject(&[source(&mine)]).unwrap().text;
+    let left = &values(&without)[0];
+    assert_eq!(left["metadata"]["annotations"], json!({"kubectl.kubernetes.io/default-container": "debug"}));
+    let kept = json!([
+        {"name": "HTTP_PROXY", "value": theirs},
+        {"name": "NO_PROXY", "value": "localhost,127.0.0.1,::1,.corp"},
+    ]);
+    assert_eq!(left["spec"]["containers"][0]["env"], kept, "{without}");
+    // Whatever port was asked for, it is ours.
+    let other = text.replace("15001", "25001");
+    assert_eq!(uninject(&[source(&other)]).unwrap().text, pod);
+}
+
+#[test]
 fn nothing_where_something_is_added_is_filled() {
     let text = POD
         .replace("{name: a}", "\n  name: a\n  annotations: # none\n")

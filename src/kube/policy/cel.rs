@@ -15,6 +15,9 @@ const MARK: char = '\u{1}';
 /// Begins a string that stands for a list, whose elements take its place.
 const SPLICE: char = '\u{2}';
 
+/// Begins a value of a map that is left out with its key when it is empty.
+const OPTIONAL: char = '\u{3}';
+
 /// A string that is the value of `expression`, or part of one.
 pub(super) fn hole(expression: &str) -> String {
     format!("{MARK}{expression}{MARK}")
@@ -23,6 +26,11 @@ pub(super) fn hole(expression: &str) -> String {
 /// An element of a list that is all elements of `expression`.
 pub(super) fn splice(expression: &str) -> String {
     format!("{SPLICE}{expression}")
+}
+
+/// A value of a map that is that of `expression`; where that is empty, the map has no such key.
+pub(super) fn optional(expression: &str) -> String {
+    format!("{OPTIONAL}{expression}")
 }
 
 /// A string literal, or the pieces of one with expressions between.
@@ -61,12 +69,19 @@ fn object(fields: &Map<String, Value>, path: &str) -> String {
     text
 }
 
-/// A map of strings.
+/// A map of strings; of its values one may be optional.
 fn map(value: &Value) -> String {
-    let fields = value.as_object().into_iter().flatten();
-    let fields: Vec<String> =
-        fields.map(|(key, value)| format!("{}: {}", quoted(key), literal(value, ""))).collect();
-    format!("{{{}}}", fields.join(", "))
+    let (mut fields, mut more) = (Vec::new(), None);
+    for (key, value) in value.as_object().into_iter().flatten() {
+        match value.as_str().and_then(|text| text.strip_prefix(OPTIONAL)) {
+            Some(expression) => more = Some((expression, format!("{}: {expression}", quoted(key)))),
+            None => fields.push(format!("{}: {}", quoted(key), literal(value, ""))),
+        }
+    }
+    let plain = format!("{{{}}}", fields.join(", "));
+    let Some((expression, field)) = more else { return plain };
+    fields.push(field);
+    format!("({expression} == \"\" ? {plain} : {{{}}})", fields.join(", "))
 }
 
 fn list(items: &[Value], path: &str) -> String {
@@ -106,6 +121,13 @@ mod tests {
             "Object.spec{\n  name: \"a\",\n  probe: Object.spec.probe{\n    port: 1\n  },\n  env: [\n    \
              Object.spec.env{\n      name: \"B\",\n      on: true\n    }\n  ],\n  limits: {\"cpu\": \"1\"}\n}"
         );
+    }
+
+    #[test]
+    fn what_is_empty_is_left_out_of_a_map() {
+        let value = json!({"limits": {"memory": "1Mi", "cpu": optional("cpu")}});
+        let map = r#"limits: (cpu == "" ? {"memory": "1Mi"} : {"memory": "1Mi", "cpu": cpu})"#;
+        assert_eq!(literal(&value, "Object"), format!("Object{{\n  {map}\n}}"));
     }
 
     #[test]

@@ -3,9 +3,11 @@
 //! In: settings. Out: one condition for each reason that the pod alone tells, true where it does not hold.
 //! They are asked before the variables exist, so each says for itself where it looks.
 
-use super::super::annotations::{ANNOTATIONS, Annotation, MEMORY_LIMIT, MEMORY_REQUEST};
+use super::super::annotations::{
+    ANNOTATIONS, Annotation, CPU_LIMIT, CPU_REQUEST, MEMORY_LIMIT, MEMORY_REQUEST,
+};
 use super::super::settings::{CAPTURE_NAME, INJECT_LABEL, PROXY_NAME, STATUS, Settings, VOLUME};
-use super::super::skip::{OTHER_CONTAINERS, OTHER_MARKS, OTHER_WISHES, Reason};
+use super::super::skip::{OTHER_CONTAINERS, OTHER_MARKS, OTHER_WISHES, OtherClaim, REVISION, Reason};
 use super::super::values::{Form, IMAGE_BYTES_MAX, ITEMS_MAX, OBJECT_NAME_BYTES_MAX, QUANTITY_BYTES_MAX};
 use super::cel::{string, strings};
 use crate::config::capture::USER_MAX;
@@ -66,15 +68,29 @@ fn windows() -> String {
 fn other_mesh() -> String {
     let containers = strings(OTHER_CONTAINERS.iter().map(|(name, _)| *name));
     let marks = strings(OTHER_MARKS.iter().map(|(name, _)| *name));
-    let wishes = OTHER_WISHES.iter().map(|(name, value, _)| format!("{}: {}", string(name), string(value)));
+    let wishes = OTHER_WISHES.iter().map(|(name, value, _)| strings([*name, *value]));
     let wishes = wishes.collect::<Vec<_>>().join(", ");
-    let not = |holder: &str| format!("object.metadata.?{holder}[?name].orValue(\"\") != wishes[name]");
+    let not = |holder: &str| format!("object.metadata.?{holder}[?wish[0]].orValue(\"\") != wish[1]");
     format!(
         "{CONTAINERS}.all(c, !(c.name in {containers})) &&\n{marks}.all(mark, !(mark in {OF_POD})) &&\n\
-         [{{{wishes}}}].all(wishes, wishes.all(name,\n  {} && {}))",
+         [{wishes}].all(wish,\n  {} && {}) &&\n!{}",
         not("labels"),
-        not("annotations")
+        not("annotations"),
+        claims(&REVISION, "object.metadata.?labels")
     )
+}
+
+/// Whether a label among `labels` takes the pod for another mesh.
+pub(super) fn claims(claim: &OtherClaim, labels: &str) -> String {
+    let of = |holder: &str, name: &str| format!("{holder}[?{}].orValue(\"\")", string(name));
+    let (unless, no) = claim.unless;
+    let found = of(labels, claim.name);
+    let claims = match claim.value {
+        Some(value) => format!("{found} == {}", string(value)),
+        None => format!("{found} != \"\""),
+    };
+    let own = ["object.metadata.?labels", "object.metadata.?annotations"].map(|holder| of(holder, unless));
+    format!("({claims} &&\n  !({} in [{}]))", string(no), own.join(", "))
 }
 
 fn name_taken() -> String {
@@ -114,14 +130,14 @@ fn bad_annotation(settings: &Settings) -> String {
     let of =
         |name: &str, default: &str| format!("annotations[?{}].orValue({})", string(name), string(default));
     let resources = &settings.resources;
-    text.push_str(&super::block(
-        &format!(
-            "quantity({}).compareTo(quantity(\n  {})) <= 0",
-            of(MEMORY_REQUEST, &resources.memory_request),
-            of(MEMORY_LIMIT, &resources.memory_limit)
-        ),
-        2,
-    ));
+    let holds =
+        |request: &str, limit: &str| format!("quantity({request}).compareTo(quantity(\n  {limit})) <= 0");
+    let memory =
+        holds(&of(MEMORY_REQUEST, &resources.memory_request), &of(MEMORY_LIMIT, &resources.memory_limit));
+    text.push_str(&super::block(&format!("{memory} &&"), 2));
+    let limit = of(CPU_LIMIT, resources.cpu_limit.as_deref().unwrap_or_default());
+    let cpu = holds(&of(CPU_REQUEST, &resources.cpu_request), &limit);
+    text.push_str(&super::block(&format!("({limit} == \"\" ||\n  {cpu})"), 2));
     text.push(')');
     text
 }

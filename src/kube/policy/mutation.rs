@@ -6,7 +6,7 @@
 use super::super::plan::{DEFAULT_CONTAINER, init_names, status_text};
 use super::super::settings::{Resources, STATUS, Settings};
 use super::super::sidecar::{self, CAPTURED, NO_PROXY, NO_PROXY_VARIABLES, PROXY_VARIABLES, Parts};
-use super::cel::{hole, literal, splice, string, strings};
+use super::cel::{hole, literal, optional, splice, string, strings};
 
 /// YAML of the mutation.
 pub(super) fn yaml(settings: &Settings) -> String {
@@ -83,6 +83,7 @@ fn annotations() -> Vec<String> {
 fn parts(settings: &Settings) -> Parts {
     let resources = Resources {
         cpu_request: hole("variables.cpuRequest"),
+        cpu_limit: Some(optional("variables.cpuLimit")),
         memory_request: hole("variables.memoryRequest"),
         memory_limit: hole("variables.memoryLimit"),
     };

@@ -64,7 +64,7 @@ fn every_reason_that_a_pod_alone_gives_is_a_condition() {
     let conditions = text.matches("    - name: ").count();
     assert!(conditions > 20, "{conditions}");
     for line in text.lines() {
-        assert!(!line.contains(['\u{1}', '\u{2}']) && line.trim_end() == line, "{line:?}");
+        assert!(!line.contains(['\u{1}', '\u{2}', '\u{3}']) && line.trim_end() == line, "{line:?}");
     }
 }
 
@@ -116,7 +116,11 @@ fn reasons() -> Vec<Value> {
         ("kubernetes.io/config.source", "api"),
         ("sidecar.istio.io/inject", "true"),
         ("sidecar.istio.io/inject", "false"),
+        ("istio.io/rev", "canary"),
+        ("istio.io/dataplane-mode", "ambient"),
+        ("istio.io/dataplane-mode", "none"),
         ("linkerd.io/inject", "enabled"),
+        ("linkerd.io/inject", "ingress"),
         ("kuma.io/sidecar-injection", "enabled"),
         ("consul.hashicorp.com/connect-inject", "true"),
     ] {
@@ -129,6 +133,24 @@ fn reasons() -> Vec<Value> {
         for capture in ["on", "off"] {
             let pod = pod(json!({}), json!({"outrigger.dev/capture": capture}));
             cases.push(case("level", pod, &[(ENFORCE_LABEL, level)]));
+        }
+    }
+    for (name, value) in [
+        ("istio-injection", "enabled"),
+        ("istio-injection", "disabled"),
+        ("istio.io/rev", "canary"),
+        ("istio.io/dataplane-mode", "ambient"),
+        ("istio.io/dataplane-mode", "none"),
+        ("kuma.io/sidecar-injection", "enabled"),
+    ] {
+        cases.push(case("namespace", pod(json!({}), json!({})), &[(name, value)]));
+        for unless in [
+            ("sidecar.istio.io/inject", "false"),
+            ("istio.io/dataplane-mode", "none"),
+            ("kuma.io/sidecar-injection", "disabled"),
+        ] {
+            let pod = pod(json!({}), json!({unless.0: unless.1}));
+            cases.push(case("namespace", pod, &[(name, value)]));
         }
     }
     for label in ["enabled", "disabled", "maybe"] {
@@ -175,6 +197,10 @@ fn forms() -> Vec<Value> {
             let good = plan(&pod, None, &Settings::default()).is_ok();
             cases.push(json!({"annotation": annotation.name, "value": text, "good": good}));
         }
+    }
+    for (request, limit) in [("10m", "10m"), ("20m", "10m"), ("0.5", "499m"), ("0.5", "1")] {
+        let both = json!({"outrigger.dev/cpu-request": request, "outrigger.dev/cpu-limit": limit});
+        cases.push(case("limit of CPU", pod(json!({}), both), &[]));
     }
     let all = json!({
         "outrigger.dev/config": "cart-mesh", "outrigger.dev/image": "registry.example/outrigger:9",

@@ -2,14 +2,13 @@
 //!
 //! In: settings. Out: variables: what the pod's annotations say, or else the settings, and where things are.
 
-use super::super::annotations::MEMORY_LIMIT;
-use super::super::annotations::MEMORY_REQUEST;
+use super::super::annotations::{CPU_LIMIT, CPU_REQUEST, MEMORY_LIMIT, MEMORY_REQUEST};
 use super::super::plan::{DEFAULT_CONTAINER, GRACE_SECONDS};
 use super::super::settings::Settings;
 use super::super::sidecar::{GRACE_SECONDS_MAX, NO_PROXY_VARIABLES, PROXY_VARIABLES};
-use super::super::skip::{ENFORCE_LABEL, STRICT_LEVELS};
+use super::super::skip::{ENFORCE_LABEL, OTHER_NAMESPACES, STRICT_LEVELS};
 use super::cel::{string, strings};
-use super::conditions::OF_POD;
+use super::conditions::{OF_POD, claims};
 
 /// YAML of all variables; each may use those before it.
 pub(super) fn yaml(settings: &Settings) -> String {
@@ -34,7 +33,8 @@ fn said(settings: &Settings) -> Vec<(&'static str, String)> {
         ("refused", refused()),
         ("image", of("outrigger.dev/image", &settings.image)),
         ("config", of("outrigger.dev/config", &settings.config)),
-        ("cpuRequest", of("outrigger.dev/cpu-request", &resources.cpu_request)),
+        ("cpuRequest", of(CPU_REQUEST, &resources.cpu_request)),
+        ("cpuLimit", of(CPU_LIMIT, resources.cpu_limit.as_deref().unwrap_or_default())),
         ("memoryRequest", of(MEMORY_REQUEST, &resources.memory_request)),
         ("memoryLimit", of(MEMORY_LIMIT, &resources.memory_limit)),
         ("skipFlags", skip_flags(settings)),
@@ -44,11 +44,14 @@ fn said(settings: &Settings) -> Vec<(&'static str, String)> {
 
 /// The namespace's labels cannot be seen by the conditions.
 fn refused() -> String {
-    format!(
-        "variables.capture &&\nnamespaceObject.metadata.?labels[?{}].orValue(\"\") in {}",
+    let labels = "namespaceObject.metadata.?labels";
+    let strict = format!(
+        "(variables.capture &&\n  {labels}[?{}].orValue(\"\") in {})",
         string(ENFORCE_LABEL),
         strings(STRICT_LEVELS.iter().copied())
-    )
+    );
+    let claims = OTHER_NAMESPACES.iter().map(|claim| claims(claim, labels));
+    [strict].into_iter().chain(claims).collect::<Vec<_>>().join(" ||\n")
 }
 
 fn skip_flags(settings: &Settings) -> String {

@@ -4,8 +4,14 @@
 
 use serde_json::{Map, Value};
 
-use super::{Pod, Reason, Skip, containers, is_marked, text_at};
+use super::{Namespace, Pod, Reason, Skip, containers, is_marked, text_at};
 use crate::kube::settings::{CAPTURE_NAME, PROXY_NAME, STATUS, Settings, VOLUME};
+
+/// Our own version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Longest part of another version that is repeated.
+const VERSION_CHARS_MAX: usize = 32;
 
 /// Sidecars of other meshes, by the name of their container.
 pub(in crate::kube) const OTHER_CONTAINERS: &[(&str, &str)] = &[
@@ -27,15 +33,56 @@ pub(in crate::kube) const OTHER_MARKS: &[(&str, &str)] = &[
 /// Labels or annotations that ask for another mesh's sidecar, which is put there after us.
 pub(in crate::kube) const OTHER_WISHES: &[(&str, &str, &str)] = &[
     ("sidecar.istio.io/inject", "true", "Istio"),
+    ("istio.io/dataplane-mode", "ambient", "Istio"),
     ("linkerd.io/inject", "enabled", "Linkerd"),
+    ("linkerd.io/inject", "ingress", "Linkerd"),
     ("kuma.io/sidecar-injection", "enabled", "Kuma"),
     ("consul.hashicorp.com/connect-inject", "true", "Consul"),
+];
+
+/// A label by which another mesh takes a pod, or all pods of a namespace, and how a pod says no to it.
+pub(in crate::kube) struct OtherClaim {
+    /// The name of the label.
+    pub(in crate::kube) name: &'static str,
+    /// Its value; `None` for any.
+    pub(in crate::kube) value: Option<&'static str>,
+    /// The mesh.
+    pub(in crate::kube) mesh: &'static str,
+    /// Name and value of the pod's own label or annotation that keeps it out.
+    pub(in crate::kube) unless: (&'static str, &'static str),
+}
+
+/// The revision of Istio that injects; a pod may have it as well as a namespace.
+pub(in crate::kube) const REVISION: OtherClaim = OtherClaim {
+    name: "istio.io/rev",
+    value: None,
+    mesh: "Istio",
+    unless: ("sidecar.istio.io/inject", "false"),
+};
+
+/// Labels of a namespace whose pods another mesh takes.
+pub(in crate::kube) const OTHER_NAMESPACES: &[OtherClaim] = &[
+    OtherClaim { name: "istio-injection", value: Some("enabled"), ..REVISION },
+    REVISION,
+    OtherClaim {
+        name: "istio.io/dataplane-mode",
+        value: Some("ambient"),
+        unless: ("istio.io/dataplane-mode", "none"),
+        ..REVISION
+    },
+    OtherClaim {
+        name: "kuma.io/sidecar-injection",
+        value: Some("enabled"),
+        mesh: "Kuma",
+        unless: ("kuma.io/sidecar-injection", "disabled"),
+    },
 ];
 
 /// A pod that has our mark, or a container of the sidecar's name, put there by hand.
 pub(super) fn injected(pod: &Pod) -> Result<(), Skip> {
     if is_marked(pod) {
-        return Err(Skip::new(Reason::AlreadyInjected, format!("it has the annotation {STATUS}")));
+        let message = format!("it has the annotation {STATUS}{}", other_version(pod).unwrap_or_default());
+        return Err(Skip::new(Reason::AlreadyInjected, message));
     }
     if has_container(pod, PROXY_NAME) {
         let message = format!("it has a container named {PROXY_NAME}");
@@ -44,8 +91,16 @@ pub(super) fn injected(pod: &Pod) -> Result<(), Skip> {
     Ok(())
 }
 
+/// What there is to say of a mark that another version of ours has left.
+fn other_version(pod: &Pod) -> Option<String> {
+    let status: Value = serde_json::from_str(pod.annotations.get(STATUS)?.as_str()?).ok()?;
+    let version = status.get("version")?.as_str().filter(|version| *version != VERSION)?;
+    let version: String = version.chars().take(VERSION_CHARS_MAX).collect();
+    Some(format!(" of version {}, and this is {VERSION}", version.escape_debug()))
+}
+
 /// Two meshes in one pod would capture each other's connections.
-pub(super) fn mesh(pod: &Pod) -> Result<(), Skip> {
+pub(super) fn mesh(pod: &Pod, namespace: Option<&Namespace>) -> Result<(), Skip> {
     for (name, mesh) in OTHER_CONTAINERS {
         if has_container(pod, name) {
             let message = format!("it has {mesh}'s sidecar, the container {name}");
@@ -66,7 +121,35 @@ pub(super) fn mesh(pod: &Pod) -> Result<(), Skip> {
             return Err(Skip::new(Reason::OtherMesh, message));
         }
     }
+    let of_pod = |name| text_at(pod.value, &["metadata", "labels", name]);
+    if REVISION.takes(pod, of_pod(REVISION.name)) {
+        let message = format!("it asks for {}'s sidecar by the label {}", REVISION.mesh, REVISION.name);
+        return Err(Skip::new(Reason::OtherMesh, message));
+    }
+    let Some(namespace) = namespace else { return Ok(()) };
+    for claim in OTHER_NAMESPACES {
+        if claim.takes(pod, namespace.labels.get(claim.name).map(String::as_str)) {
+            let message = format!("its namespace is {}'s, by the label {}", claim.mesh, claim.name);
+            return Err(Skip::new(Reason::OtherMesh, message));
+        }
+    }
     Ok(())
+}
+
+// === impl OtherClaim ===
+
+impl OtherClaim {
+    /// Whether it takes a pod, if the label has this value.
+    fn takes(&self, pod: &Pod, found: Option<&str>) -> bool {
+        let claims = match self.value {
+            Some(value) => found == Some(value),
+            None => found.is_some_and(|found| !found.is_empty()),
+        };
+        let (name, value) = self.unless;
+        let label = text_at(pod.value, &["metadata", "labels", name]);
+        let annotation = pod.annotations.get(name).and_then(Value::as_str);
+        claims && ![label, annotation].contains(&Some(value))
+    }
 }
 
 /// Names must be unique in a pod.

@@ -98,6 +98,15 @@ fn marks_of_others_and_of_the_node_are_seen() {
         assert_eq!(told(&with_metadata(json!({"annotations": {wish: value}})), None), word);
         assert_eq!(told(&with_metadata(json!({"labels": {wish: value}})), None), word);
     }
+    for (claim, word) in [
+        (json!({"labels": {"istio.io/rev": "canary"}}), "other-mesh"),
+        (json!({"labels": {"istio.io/rev": "canary", "sidecar.istio.io/inject": "false"}}), "injected"),
+        (json!({"labels": {"istio.io/dataplane-mode": "ambient"}}), "other-mesh"),
+        (json!({"annotations": {"linkerd.io/inject": "ingress"}}), "other-mesh"),
+        (json!({"annotations": {"linkerd.io/inject": "disabled"}}), "injected"),
+    ] {
+        assert_eq!(told(&with_metadata(claim.clone()), None), word, "{claim}");
+    }
     let from_api = json!({"annotations": {"kubernetes.io/config.source": "api"}});
     assert_eq!(told(&with_metadata(from_api), None), "injected");
 }
@@ -143,4 +152,46 @@ fn what_is_no_pod_is_told_so() {
     for metadata in [json!([]), json!({"annotations": []}), json!({"labels": "x"})] {
         assert_eq!(told(&with_metadata(metadata.clone()), None), "not-a-pod", "{metadata}");
     }
+}
+
+#[test]
+fn a_namespace_of_another_mesh_is_left_to_it_unless_the_pod_says_no() {
+    for (name, value, word) in [
+        ("istio-injection", "enabled", "other-mesh"),
+        ("istio-injection", "disabled", "injected"),
+        ("istio.io/rev", "canary", "other-mesh"),
+        ("istio.io/dataplane-mode", "ambient", "other-mesh"),
+        ("istio.io/dataplane-mode", "none", "injected"),
+        ("kuma.io/sidecar-injection", "enabled", "other-mesh"),
+        ("kuma.io/sidecar-injection", "disabled", "injected"),
+    ] {
+        let theirs = namespace("shop", &[(name, value)]);
+        assert_eq!(told(&pod(json!({})), Some(&theirs)), word, "{name}={value}");
+    }
+    for (name, value, unless, no) in [
+        ("istio-injection", "enabled", "sidecar.istio.io/inject", "false"),
+        ("istio.io/rev", "canary", "sidecar.istio.io/inject", "false"),
+        ("istio.io/dataplane-mode", "ambient", "istio.io/dataplane-mode", "none"),
+        ("kuma.io/sidecar-injection", "enabled", "kuma.io/sidecar-injection", "disabled"),
+    ] {
+        let theirs = namespace("shop", &[(name, value)]);
+        for holder in ["labels", "annotations"] {
+            let pod = with_metadata(json!({holder: {unless: no}}));
+            assert_eq!(told(&pod, Some(&theirs)), "injected", "{name}: {unless}={no}");
+        }
+    }
+}
+
+#[test]
+fn a_mark_of_another_version_says_so() {
+    let message = |status: &str| {
+        let pod = with_metadata(json!({"annotations": {"outrigger.dev/status": status}}));
+        plan(&pod, None, &Settings::default()).unwrap_err().message
+    };
+    let plain = "it has the annotation outrigger.dev/status";
+    let own = env!("CARGO_PKG_VERSION");
+    assert_eq!(message(&json!({"version": own}).to_string()), plain);
+    assert_eq!(message("x"), plain);
+    let other = format!("{plain} of version 0.0.9, and this is {own}");
+    assert_eq!(message(r#"{"version":"0.0.9"}"#), other);
 }

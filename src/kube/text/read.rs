@@ -10,15 +10,13 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput};
 
+use super::offsets::Offsets;
 use super::tree::{Id, Node, Shape, Style, Text, Tree, problem};
 use crate::config::Problem;
 
 /// Deepest nesting. Schemas in custom resource definitions reach 60; this also bounds every recursion
 /// over a tree.
 pub(super) const DEPTH_MAX: usize = 200;
-
-/// Characters between two known byte offsets: a place is found by counting at most so many.
-const STRIDE: usize = 64;
 
 /// The documents of one file.
 pub(in crate::kube) struct Documents<'t> {
@@ -41,12 +39,6 @@ struct Frame {
     anchor: usize,
     /// A key that waits for its value.
     key: Option<Id>,
-}
-
-/// Where the characters of a text stand in its bytes.
-struct Offsets {
-    /// The byte offset of every 64th character; empty if all characters are single bytes.
-    every: Vec<usize>,
 }
 
 // === impl Documents ===
@@ -297,25 +289,4 @@ fn quoted_length(source: &str) -> usize {
         }
     }
     bytes.len()
-}
-
-// === impl Offsets ===
-
-impl Offsets {
-    fn new(text: &str) -> Self {
-        let every = match text.is_ascii() {
-            true => Vec::new(),
-            false => text.char_indices().step_by(STRIDE).map(|(at, _)| at).collect(),
-        };
-        Self { every }
-    }
-
-    /// The byte offset of a character.
-    fn of(&self, text: &str, index: usize) -> usize {
-        let Some(&base) = self.every.get(index / STRIDE) else {
-            return if self.every.is_empty() { index.min(text.len()) } else { text.len() };
-        };
-        let rest = &text[base..];
-        rest.char_indices().nth(index % STRIDE).map_or(text.len(), |(at, _)| base + at)
-    }
 }

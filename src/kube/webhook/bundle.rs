@@ -11,8 +11,9 @@ use x509_parser::pem::Pem;
 /// What the names of our authorities begin with.
 pub(super) const AUTHORITY: &str = "outrigger webhook authority";
 
-/// Most authorities of ours in one bundle: replicas, those they replace, and those that crashed. The
-/// oldest go first; a replica whose own is gone puts it back within seconds.
+/// Most authorities of ours in one bundle: replicas, those they replace, and those that crashed. Those
+/// that were added first go first. A replica whose own is gone puts it back when it next looks, at the
+/// end, and as many others must come before it goes again.
 const AUTHORITIES_MAX: usize = 32;
 
 /// One certificate of a bundle.
@@ -20,8 +21,8 @@ struct Entry {
     pem: String,
     /// Whether a webhook of ours made it.
     ours: bool,
-    /// When it begins and ends, as Unix time in seconds.
-    valid: (i64, i64),
+    /// When it ends, as Unix time in seconds.
+    ends: i64,
 }
 
 /// The bundle with `authority` in it, both as in the configuration object and as PEM. `None`: it is
@@ -33,12 +34,11 @@ pub(super) fn with(bundle: &str, authority: &str, now: i64) -> Option<String> {
         return None;
     }
     let mut entries = entries(&text);
-    entries.retain(|entry| !entry.ours || entry.valid.1 > now);
+    entries.retain(|entry| !entry.ours || entry.ends > now);
     let ours = entries.iter().filter(|entry| entry.ours).count();
     for _ in AUTHORITIES_MAX..=ours {
-        let oldest = entries.iter().enumerate().filter(|(_, entry)| entry.ours);
-        if let Some((index, _)) = oldest.min_by_key(|(_, entry)| entry.valid) {
-            entries.remove(index);
+        if let Some(first) = entries.iter().position(|entry| entry.ours) {
+            entries.remove(first);
         }
     }
     let kept = entries.iter().map(|entry| entry.pem.trim());
@@ -65,9 +65,8 @@ fn entries(text: &str) -> Vec<Entry> {
         let Ok(certificate) = block.parse_x509() else { continue };
         let name = certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
         let ours = name.is_some_and(|name| name.starts_with(AUTHORITY));
-        let validity = certificate.validity();
-        let valid = (validity.not_before.timestamp(), validity.not_after.timestamp());
-        found.push(Entry { pem, ours, valid });
+        let ends = certificate.validity().not_after.timestamp();
+        found.push(Entry { pem, ours, ends });
     }
     found
 }
@@ -123,6 +122,22 @@ mod tests {
         for garbage in ["%%%", "bm8gUEVN", "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg=="] {
             assert_eq!(count(&with(garbage, &authority(1, 60), now()).unwrap()), 1);
         }
+    }
+
+    #[test]
+    fn a_replica_that_lives_is_not_put_out_again_and_again_by_one_that_crashes() {
+        let live = authority(1000, 60);
+        let mut bundle = with("", &live, now()).unwrap();
+        let mut put_back = 0;
+        for number in 0..70 {
+            // Each crash is of a later, longer life: the one that lives is the oldest of all.
+            bundle = with(&bundle, &authority(number, 3600 + number), now()).unwrap();
+            if let Some(more) = with(&bundle, &live, now()) {
+                (bundle, put_back) = (more, put_back + 1);
+            }
+        }
+        assert_eq!(put_back, 2, "once in {AUTHORITIES_MAX} crashes, and never twice in a row");
+        assert_eq!(with(&bundle, &live, now()), None, "it is there");
     }
 
     #[test]

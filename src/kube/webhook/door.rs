@@ -1,7 +1,8 @@
 //! Connections of the API servers: accepted, with TLS around them, bounded, and ended without a cut.
 //!
 //! In: a bound socket. Out: requests for the reviewer. HTTP/1.1 alone, which is what API servers speak
-//! with webhooks. A client that says nothing, or not all, loses its connection.
+//! with webhooks. A client that says nothing, or not all, loses its connection; and so does one that sends no
+//! review, for the places are the API servers'.
 
 use std::fmt;
 use std::net::TcpListener as StdListener;
@@ -36,11 +37,27 @@ const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// 90 s: were we first, a review could be on its way just then, and fail.
 const IDLE_MAX: Duration = Duration::from_secs(120);
 
+/// Longest time from the end of the handshake to a request. Who says nothing holds a place that API
+/// servers need, and they say something at once.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// Longest time from the first request to the first review that is answered, which is longer than one
+/// may take. After that a connection is taken for an API server's.
+const PROOF_WAIT_MAX: Duration = Duration::from_secs(20);
+
 /// Longest head of a request.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 /// Longest time for reviews under way at the end.
 pub(super) const FINISH_WAIT_MAX: Duration = Duration::from_secs(15);
+
+/// What a connection has shown so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Nothing,
+    Request,
+    Review,
+}
 
 /// Where connections come from.
 pub(super) struct Door {
@@ -141,21 +158,30 @@ impl Inside {
             Ok(Err(error)) => return self.handshake_failed(&error),
             Err(_) => return self.state.count(Count::HandshakeFailed),
         };
-        let reviewer = Arc::clone(&self.reviewer);
+        let (shown, shows) = watch::channel(Shown::Nothing);
+        let shown = Arc::new(shown);
         let service = service_fn(move |request| {
-            let reviewer = Arc::clone(&reviewer);
-            async move { Ok::<_, std::convert::Infallible>(reviewer.reply(request).await) }
+            let (reviewer, shown) = (Arc::clone(&self.reviewer), Arc::clone(&shown));
+            async move {
+                shows_more(&shown, Shown::Request);
+                let reply = reviewer.reply(request).await;
+                if reply.status().is_success() {
+                    shows_more(&shown, Shown::Review);
+                }
+                Ok::<_, std::convert::Infallible>(reply)
+            }
         });
         let mut server = http1::Builder::new();
         server.timer(TokioTimer::new()).header_read_timeout(IDLE_MAX).max_buf_size(HEAD_BYTES_MAX);
         let connection = server.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
-        let ended = tokio::select! { // Not dropped in the second arm: it ends with the reply under way.
+        let ended = tokio::select! { // Dropped in the last arm alone: in the second it ends with the reply under way.
             ended = connection.as_mut() => ended,
             () = closed(&mut closing) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
+            () = shows_too_little(shows) => return debug!("a connection without a review was closed"),
         };
         if let Err(error) = ended {
             debug!(%error, "a connection broke off");
@@ -177,6 +203,24 @@ impl Inside {
     }
 }
 
+fn shows_more(shown: &watch::Sender<Shown>, now: Shown) {
+    shown.send_if_modified(|before| {
+        let more = *before != Shown::Review && *before != now;
+        if more {
+            *before = now;
+        }
+        more
+    });
+}
+
+/// Until a connection has shown too little for too long; for ever, if it is an API server's. Cancel-safe.
+async fn shows_too_little(mut shows: watch::Receiver<Shown>) {
+    let asks = timeout(SILENCE_MAX, shows.wait_for(|shown| *shown != Shown::Nothing)).await.is_ok();
+    if asks && timeout(PROOF_WAIT_MAX, shows.wait_for(|shown| *shown == Shown::Review)).await.is_ok() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Until connections are to end. Cancel-safe.
 async fn closed(closing: &mut watch::Receiver<bool>) {
     // An owner that is gone wants the same.
@@ -186,5 +230,41 @@ async fn closed(closing: &mut watch::Receiver<bool>) {
 impl fmt::Debug for Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Door").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// How long a connection lasts that shows these, each so many seconds after the one before; at most an hour.
+    async fn lasts(script: &[(u64, Shown)]) -> u64 {
+        let (shown, shows) = watch::channel(Shown::Nothing);
+        let began = Instant::now();
+        let told = async {
+            for (wait, now) in script {
+                sleep(Duration::from_secs(*wait)).await;
+                shows_more(&shown, *now);
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! { // The test ends with it.
+            () = told => {}
+            ended = timeout(Duration::from_secs(3600), shows_too_little(shows)) => drop(ended),
+        }
+        began.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_sends_no_review_is_bounded_and_an_api_server_is_not() {
+        let silent = SILENCE_MAX.as_secs();
+        let bounded = PROOF_WAIT_MAX.as_secs();
+        assert_eq!(lasts(&[]).await, silent);
+        assert_eq!(lasts(&[(9, Shown::Request)]).await, 9 + bounded);
+        // Requests without end do not help.
+        assert_eq!(lasts(&[(1, Shown::Request); 100]).await, 1 + bounded);
+        assert_eq!(lasts(&[(1, Shown::Request), (2, Shown::Review), (1, Shown::Request)]).await, 3600);
     }
 }

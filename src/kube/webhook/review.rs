@@ -21,6 +21,10 @@ const WARNING_BYTES_MAX: usize = 256;
 /// Most warnings of one answer; all of them must stay below 4096 characters to be shown.
 const WARNINGS_MAX: usize = 12;
 
+/// Most values of a review. Each may need some 300 bytes when the review is taken apart, however short
+/// its text is; a pod of the 1.5 MiB that etcd takes has some 60,000.
+const VALUES_MAX: usize = 256 * 1024;
+
 /// Longest word of the question that is repeated to a person, in characters.
 const SHOWN_MAX: usize = 64;
 
@@ -54,6 +58,9 @@ impl Review {
     /// # Errors
     /// One sentence: what was found, and what was wanted.
     pub(super) fn parse(body: &[u8]) -> Result<Self, String> {
+        if values(body) > VALUES_MAX {
+            return Err(format!("found more than {VALUES_MAX} values; want an AdmissionReview of a pod"));
+        }
         let mut review: Value = serde_json::from_slice(body)
             .map_err(|error| format!("the body is no JSON: {error}; want an AdmissionReview"))?;
         let (version, kind) = (word(&review["apiVersion"]), word(&review["kind"]));
@@ -132,6 +139,22 @@ fn warning(text: &str) -> String {
         line.push(char);
     }
     line
+}
+
+/// How many values there can be in a text of JSON, at most: each comes after a
+/// bracket, a brace or a comma.
+fn values(body: &[u8]) -> usize {
+    let (mut count, mut quoted, mut escaped) = (1, false, false);
+    for byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' | b',' if !quoted => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 /// A text, or nothing where there is none.

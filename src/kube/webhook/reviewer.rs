@@ -27,7 +27,7 @@ use super::state::{Count, State};
 pub(super) const PATH: &str = "/inject";
 
 /// Most bytes of a review. The API server takes objects of 3 MiB at most, and wraps one of them. Taken
-/// apart it may need fifty times as much, of which there is one at a time.
+/// apart it may need twenty times as much, of which there is one at a time.
 pub(super) const REVIEW_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A longer review waits for room. Nearly all are shorter, so one that trickles in holds none of them up.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -26,6 +27,9 @@ use crate::support::{Authority, eventually};
 /// Where the object is.
 const OBJECT: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/outrigger";
 
+/// How long an answer takes when it takes its time: eight questions at once, it is still too long for 40 of them.
+const SLOW: Duration = Duration::from_millis(300);
+
 /// The server; its connections end when it is dropped.
 pub(super) struct Cluster {
     address: SocketAddr,
@@ -39,6 +43,8 @@ pub(super) struct Cluster {
 pub(super) enum Mood {
     /// As it should.
     Well,
+    /// It takes its time.
+    Slow,
     /// It takes questions and never answers.
     Hangs,
     /// Every question gets this status.
@@ -172,6 +178,9 @@ async fn answer(request: Request<Incoming>, shared: &Mutex<Shared>) -> Response<
     };
     if mood == Mood::Hangs {
         std::future::pending::<()>().await;
+    }
+    if mood == Mood::Slow {
+        tokio::time::sleep(SLOW).await;
     }
     let header =
         |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -67,6 +67,29 @@ async fn a_review_of_three_mebibytes_is_answered_and_a_larger_one_refused() {
     assert_eq!((reply.status, reply.text.as_str()), (413, "the body is larger than 4 MiB\n"));
 }
 
+/// What the Deployment allows a replica: `k8s/webhook/base/deployment.yaml`.
+const LIMIT_BYTES: usize = 256 << 20;
+
+#[tokio::test]
+async fn no_review_needs_more_memory_than_the_deployment_allows() {
+    let (webhook, asker, _folder) = started(&[]).await;
+    let filled = |value: &str, bytes: usize| {
+        let list = vec![value; bytes / (value.len() + 1)].join(",");
+        recorded("bare").replacen("\"spec\": {", &format!("\"spec\": {{\"x\": [{list}],"), 1)
+    };
+    for value in
+        ["0", "{}", r#""""#, "[]", "[0]", r#"{"":0}"#, r#"{"name":"a"}"#, r#"{"name":"","value":""}"#]
+    {
+        for bytes in [1 << 20, 3 << 20] {
+            let reply = asker.connect().await.send("POST", "/inject", JSON, &filled(value, bytes)).await;
+            let refused = reply.status == 400 && reply.text.starts_with("found more than 262144 values");
+            assert!(reply.status == 200 || refused, "{value}: {reply:?}");
+        }
+        let peak = webhook.peak_bytes();
+        assert!(peak < LIMIT_BYTES / 2, "{value}: {} MiB", peak >> 20);
+    }
+}
+
 #[tokio::test]
 async fn many_large_reviews_at_once_wait_for_one_another() {
     let (_webhook, asker, _folder) = started(&[]).await;
@@ -89,10 +112,15 @@ async fn who_says_nothing_loses_its_connection() {
     let mut silent = TcpStream::connect(webhook.address()).await.expect("a connection");
     let mut plain = TcpStream::connect(webhook.address()).await.expect("a connection");
     plain.write_all(b"GET /inject HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("sending");
+    let (mut idle, mut kept) = (asker.slow_connect().await, asker.connect().await);
+    kept.review(&recorded("bare")).await;
     let mut rest = Vec::new();
     within("plain text is refused", plain.read_to_end(&mut rest)).await.ok();
     assert!(!rest.starts_with(b"HTTP/"), "no reply without TLS");
     within("a connection without a handshake ends", silent.read_to_end(&mut rest)).await.ok();
     assert!(webhook.count("handshakes_total", "failed").await > 1.5);
+    // Longer than it takes the handshake to be given up, and shorter than an API server's connection lasts.
+    within("a connection without a review ends", idle.read_to_end(&mut rest)).await.ok();
+    kept.review(&recorded("bare")).await;
     asker.review(&recorded("bare")).await;
 }

@@ -138,6 +138,13 @@ impl Webhook {
         Metrics::parse(&self.page("/metrics").await.1).sum(&format!("outrigger_webhook_{name}"), &[])
     }
 
+    /// Most memory that it ever had, in bytes.
+    pub(super) fn peak_bytes(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a process");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
+        peak.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
+    }
+
     pub(super) fn signal(&self, name: &str) {
         let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
         assert!(sent.is_ok_and(|status| status.success()), "kill -{name}");

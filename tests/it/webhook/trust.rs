@@ -158,6 +158,32 @@ async fn namespaces_are_looked_up_when_that_is_wanted() {
 }
 
 #[tokio::test]
+async fn reviews_of_one_namespace_at_once_wait_for_one_answer() {
+    let cluster = Cluster::start(Mood::Well).await;
+    cluster.has_namespace("shop", json!({"pod-security.kubernetes.io/enforce": "restricted"}));
+    let webhook = start(&cluster, &["--lifetime=60s", "--namespace-lookup"]).await;
+    webhook.until_ready().await;
+    let asker = webhook.asker(&cluster.bundle(0));
+    let mut lines = Vec::new();
+    for _ in 0..40 {
+        lines.push(asker.connect().await);
+    }
+    cluster.now(Mood::Slow);
+    let asked: Vec<_> = lines
+        .into_iter()
+        .map(|mut line| tokio::spawn(async move { line.review(&recorded("replicaset")).await }))
+        .collect();
+    for one in asked {
+        let response = one.await.expect("an answer");
+        assert_eq!(response["patch"], Value::Null, "NET_ADMIN would be refused");
+        let told = warnings(&response).pop().expect("a warning");
+        assert!(told.starts_with("outrigger: not injected (pod-security)"), "{told}");
+    }
+    assert!(cluster.asked("/api/v1/namespaces/shop") <= 8, "{}", cluster.asked("/api/v1/namespaces/shop"));
+    assert!(webhook.count("namespace_lookups_total", "failed").await < 0.5);
+}
+
+#[tokio::test]
 async fn a_slow_api_server_holds_no_review() {
     let cluster = Cluster::start(Mood::Well).await;
     let webhook = start(&cluster, &["--lifetime=60s", "--namespace-lookup"]).await;

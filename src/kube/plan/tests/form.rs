@@ -65,6 +65,7 @@ fn annotations_count_before_settings() {
         "outrigger.dev/skip-networks": "10.9.0.0/16",
         "outrigger.dev/skip-users": "1001",
         "outrigger.dev/cpu-request": "50m",
+        "outrigger.dev/cpu-limit": "1",
         "outrigger.dev/memory-request": "32Mi",
         "outrigger.dev/memory-limit": "256Mi",
     }));
@@ -82,7 +83,7 @@ fn annotations_count_before_settings() {
     assert_eq!(init[1]["image"], "registry.example/outrigger:9");
     assert_eq!(
         init[1]["resources"],
-        json!({"requests": {"cpu": "50m", "memory": "32Mi"}, "limits": {"memory": "256Mi"}})
+        json!({"requests": {"cpu": "50m", "memory": "32Mi"}, "limits": {"memory": "256Mi", "cpu": "1"}})
     );
     assert_eq!(after["spec"]["volumes"][0]["configMap"]["name"], "cart-mesh");
 }
@@ -96,6 +97,7 @@ fn a_bad_annotation_is_told_with_what_was_found_and_what_is_wanted() {
         ("capture", json!("no"), r#"found "no", want "on" or "off""#),
         ("config", json!("a b"), r#"found "a b", want the name of a ConfigMap"#),
         ("image", Value::Null, "found nothing, want an image"),
+        ("cpu-limit", json!("9m"), "cpu-limit: found 9m, want at least the cpu request of 10m"),
         ("memory-limit", json!("8Mi"), "memory-limit: found 8Mi, want at least the memory request of 16Mi"),
         ("skip-users", json!("x".repeat(500)), "…, want user ids"),
     ] {
@@ -121,8 +123,8 @@ fn without_capture_every_container_is_told_of_the_proxy() {
     let added = json!([
         {"name": "HTTP_PROXY", "value": "http://127.0.0.1:15001"},
         {"name": "http_proxy", "value": "http://127.0.0.1:15001"},
-        {"name": "NO_PROXY", "value": "localhost,127.0.0.1,::1"},
-        {"name": "no_proxy", "value": "localhost,127.0.0.1,::1"},
+        {"name": "NO_PROXY", "value": "localhost,127.0.0.1,::1,169.254.0.0/16"},
+        {"name": "no_proxy", "value": "localhost,127.0.0.1,::1,169.254.0.0/16"},
     ]);
     assert_eq!(init[1]["env"], added);
     assert_eq!(after["spec"]["containers"][0]["env"].as_array().unwrap()[1..], *added.as_array().unwrap());

@@ -112,3 +112,16 @@ fn a_warning_is_one_line_and_not_long() {
     let many = answer("7", &[], &vec![String::new(); 50]);
     assert_eq!(many.matches("outrigger: ").count(), WARNINGS_MAX);
 }
+
+#[test]
+fn values_are_counted_outside_of_texts() {
+    for (text, count) in
+        [("1", 1), ("[1,2]", 3), (r#"{"a":"[{,\"[,","b":[]}"#, 4), (r#"["\\",1]"#, 3), ("[[[", 4)]
+    {
+        assert_eq!(values(text.as_bytes()), count, "{text}");
+    }
+    let many = parsed(|review| review["request"]["object"]["spec"]["x"] = json!(vec![0; VALUES_MAX]));
+    assert_eq!(many.unwrap_err(), "found more than 262144 values; want an AdmissionReview of a pod");
+    let text = ",".repeat(VALUES_MAX);
+    parsed(|review| review["request"]["object"]["spec"]["x"] = json!(text)).unwrap();
+}
