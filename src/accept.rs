@@ -162,12 +162,12 @@ impl Acceptor {
         if may_be_refused && self.local.mesh.connections.load(Ordering::Relaxed) > limit {
             add_one(&self.local.stats.refused);
             self.local.record_refusal(Fault::Overloaded, FULL, b"", None, tokio::time::Instant::now());
-            // One try, without a wait: a refusal must cost less than a call. Past the runtime, which
-            // does not know yet that a socket this new can be written to.
             if matches!(door, Door::Captured(_)) {
                 // It may speak anything, and an answer of HTTP would be taken for the service's.
                 let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
             } else {
+                // One try, without a wait: a refusal must cost less than a call. Past the runtime, which
+                // does not know yet that a socket this new can be written to.
                 let reply = refuse_raw(Fault::Overloaded, FULL);
                 let _ = SockRef::from(&socket).send(&reply);
             }

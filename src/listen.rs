@@ -1,6 +1,6 @@
-//! Accepts connections of the control side and bounds what each may cost.
+//! Binds listeners, and bounds what connections of the control side may cost.
 //!
-//! In: a bound listener and routes, or a connection of another listener. Out: an endless task; the
+//! In: an address; a bound listener and routes; a connection. Out: a listener; an endless task; the
 //! connection, which ends when it stalls. A client that stalls, trickles or never leaves loses its
 //! connection, so that probes and scrapers always find a place.
 
@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -29,6 +30,28 @@ pub const LIFETIME_MAX: Duration = Duration::from_secs(300);
 
 /// Wait after a failed accept, which most often means that file descriptors ran out.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// Connections the kernel holds for us until they are accepted.
+const BACKLOG: i32 = 4096;
+
+/// A listening socket of one family, which does not block. With `reuse_port` others of ours may share
+/// the address.
+///
+/// # Errors
+/// When the address is taken, or is not this host's.
+pub fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Connections of an earlier run in TIME_WAIT must not keep the port.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(reuse_port)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
 
 /// Serves `router` on `listener` until it is dropped.
 ///

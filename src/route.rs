@@ -15,6 +15,12 @@ pub use authority::Authority;
 /// Longest host name looked up (RFC 1035 section 2.3.4 allows 255 bytes).
 const HOST_BYTES_MAX: usize = 255;
 
+/// Port of `http`.
+pub const HTTP_PORT: u16 = 80;
+
+/// Port of `https`.
+pub const HTTPS_PORT: u16 = 443;
+
 /// Finds the service for an authority.
 #[derive(Debug)]
 pub struct Router {
@@ -154,7 +160,7 @@ pub fn covers_dialled(pattern: PortPattern, own: &[u16], port: u16) -> bool {
     match pattern {
         PortPattern::Any => true,
         PortPattern::Exact(exact) => exact == port,
-        PortPattern::Usual => port == 80 || port == 443 || own.contains(&port),
+        PortPattern::Usual => port == HTTP_PORT || port == HTTPS_PORT || own.contains(&port),
     }
 }
 

@@ -6,12 +6,10 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
-
-/// Connections the kernel holds for us until they are accepted.
-const BACKLOG: i32 = 4096;
+use crate::listen::bind;
 
 /// One listening socket per worker on `address`; a port of 0 becomes the same real port for all.
 ///
@@ -55,18 +53,4 @@ pub(super) fn original_destination(socket: &TcpStream) -> Option<SocketAddr> {
     let original = original.ok()?.as_socket()?;
     let same = original.port() == own.port() && original.ip().to_canonical() == own.ip().to_canonical();
     (!same).then_some(original)
-}
-
-fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Connections of an earlier run in TIME_WAIT must not keep the port.
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(reuse_port)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }

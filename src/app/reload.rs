@@ -99,14 +99,7 @@ impl Reloading<'_> {
 }
 
 fn problem_of(path: &Path, error: &std::io::Error) -> Problem {
-    Problem {
-        file: path.display().to_string(),
-        line: 0,
-        column: 0,
-        key: String::new(),
-        found: error.to_string(),
-        want: "an address that can be listened on".to_owned(),
-    }
+    Problem::of_file(path.display().to_string(), error.to_string(), "an address that can be listened on")
 }
 
 /// Values that are fixed for the life of the process: the old ones stay.

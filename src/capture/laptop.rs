@@ -26,7 +26,7 @@ use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -240,17 +240,21 @@ fn gone() -> io::Error {
 // === impl Running ===
 
 impl Running {
-    /// Waits until the command has ended: its exit code, or 128 and the number of the signal that ended
-    /// it, as shells have it. Cancel-safe.
+    /// Waits until the command has ended: its exit code, as shells have it. Cancel-safe.
     pub async fn ended(&mut self) -> io::Result<u8> {
         loop {
             if let Some(status) = self.child.try_wait()? {
-                let killed = status.signal().map_or(1, |signal| 128 + signal);
-                return Ok(u8::try_from(status.code().unwrap_or(killed)).unwrap_or(1));
+                return Ok(exit_code(status));
             }
             self.children.recv().await;
         }
     }
+}
+
+/// As shells have it: its own, or 128 and the number of the signal that ended it.
+fn exit_code(status: ExitStatus) -> u8 {
+    let killed = status.signal().map_or(1, |signal| 128 + signal);
+    u8::try_from(status.code().unwrap_or(killed)).unwrap_or(1)
 }
 
 fn read_complaints(from: impl Read) -> String {

@@ -86,7 +86,7 @@ fn sources(files: &[PathBuf]) -> Result<Vec<Source>, Vec<Problem>> {
     for (index, file) in files.iter().enumerate() {
         let name = file.display().to_string();
         if name == STANDARD_INPUT && files[..index].contains(file) {
-            problems.push(unread(&name, "standard input a second time", "each input once"));
+            problems.push(Problem::of_file(&name, "standard input a second time", "each input once"));
             continue;
         }
         match bytes(file) {
@@ -94,7 +94,9 @@ fn sources(files: &[PathBuf]) -> Result<Vec<Source>, Vec<Problem>> {
                 Ok(source) => sources.push(source),
                 Err(problem) => problems.push(problem),
             },
-            Err(error) => problems.push(unread(&name, &error.to_string(), "a file that can be read")),
+            Err(error) => {
+                problems.push(Problem::of_file(&name, error.to_string(), "a file that can be read"))
+            }
         }
     }
     if problems.is_empty() { Ok(sources) } else { Err(problems) }
@@ -110,15 +112,4 @@ fn bytes(file: &Path) -> std::io::Result<Vec<u8>> {
         File::open(file)?.take(most).read_to_end(&mut bytes)?;
     }
     Ok(bytes)
-}
-
-fn unread(name: &str, found: &str, want: &str) -> Problem {
-    Problem {
-        file: name.to_owned(),
-        line: 0,
-        column: 0,
-        key: String::new(),
-        found: found.to_owned(),
-        want: want.to_owned(),
-    }
 }

@@ -202,12 +202,5 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
 }
 
 fn whole(path: &Path, found: &str, want: &str) -> Problem {
-    Problem {
-        file: path.display().to_string(),
-        line: 0,
-        column: 0,
-        key: String::new(),
-        found: found.to_owned(),
-        want: want.to_owned(),
-    }
+    Problem::of_file(path.display().to_string(), found, want)
 }

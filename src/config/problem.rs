@@ -23,6 +23,14 @@ pub struct Problem {
 
 // === impl Problem ===
 
+impl Problem {
+    /// About a file as a whole.
+    pub fn of_file(file: impl Into<String>, found: impl Into<String>, want: impl Into<String>) -> Self {
+        let (file, found, want) = (file.into(), found.into(), want.into());
+        Self { file, line: 0, column: 0, key: String::new(), found, want }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.file)?;

@@ -132,13 +132,13 @@ pub(super) fn parse(
         let (event, span) = event.map_err(|error| builder.broken(&error))?;
         builder.take(event, span)?;
     }
-    builder.root.ok_or_else(|| whole(name, "an empty file", "at least `version: v1`"))
+    builder.root.ok_or_else(|| Problem::of_file(name, "an empty file", "at least `version: v1`"))
 }
 
 /// The text of a file: UTF-8, a byte order mark is skipped.
 fn decode<'t>(name: &str, bytes: &'t [u8]) -> Result<&'t str, Problem> {
     if bytes.len() > FILE_BYTES_MAX {
-        return Err(whole(name, &format!("{} bytes", bytes.len()), "at most 4MiB"));
+        return Err(Problem::of_file(name, format!("{} bytes", bytes.len()), "at most 4MiB"));
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     std::str::from_utf8(bytes).map_err(|error| {
@@ -153,17 +153,6 @@ fn decode<'t>(name: &str, bytes: &'t [u8]) -> Result<&'t str, Problem> {
             want: "YAML in UTF-8".to_owned(),
         }
     })
-}
-
-fn whole(name: &str, found: &str, want: &str) -> Problem {
-    Problem {
-        file: name.to_owned(),
-        line: 0,
-        column: 0,
-        key: String::new(),
-        found: found.to_owned(),
-        want: want.to_owned(),
-    }
 }
 
 // === impl Place ===

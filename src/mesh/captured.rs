@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::capture::is_test_address;
 use crate::config::{Config, Endpoints, PortPattern, Service};
-use crate::route::{Asking, covers_dialled, own_ports};
+use crate::route::{Asking, HTTP_PORT, covers_dialled, own_ports};
 use crate::upstream::{EndpointSet, Source};
 
 use super::local::View;
@@ -26,9 +26,6 @@ const SEARCH_EVERY: Duration = Duration::from_secs(30);
 
 /// How long it is remembered whose a destination is, so that not every call looks through all services.
 const LOOKED_FOR: Duration = Duration::from_secs(1);
-
-/// Port of plain HTTP.
-const HTTP_PORT: u16 = 80;
 
 /// Who has an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,8 +147,7 @@ impl Local {
         let has = view.has_address(&self.mesh, index, captured);
         if captured.name.is_none() {
             let port = captured.destination.port();
-            let known = view.claimed(&self.mesh, index).sets(port).filter(|set| set.peek().is_some());
-            known.for_each(|set| _ = set.current(now));
+            view.claimed(&self.mesh, index).sets(port).for_each(|set| set.keep_fresh(now));
         }
         has
     }

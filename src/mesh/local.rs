@@ -62,7 +62,7 @@ pub struct Local {
     /// Whose destinations are, and until when that is remembered.
     pub(super) looked: RefCell<HashMap<SocketAddr, (Instant, At)>>,
     /// When all names are looked up again, at the soonest.
-    pub(crate) search_due: Cell<Option<Instant>>,
+    pub(super) search_due: Cell<Option<Instant>>,
     unknown_stats: Rc<ServiceStats>,
     unknown_route: Rc<RouteStats>,
     random: RefCell<fastrand::Rng>,
@@ -77,7 +77,7 @@ pub(super) struct View {
 }
 
 /// A service as this worker uses it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LocalService {
     /// Its state, shared with the other workers.
     pub state: Arc<ServiceState>,

@@ -12,14 +12,11 @@ use tokio::time::Instant;
 use crate::call::{Begin, Client};
 use crate::error::Fault;
 use crate::mesh::{Local, Plan};
-use crate::route::{Asking, Choice};
+use crate::route::{Asking, Choice, HTTPS_PORT};
 use crate::wire::ClientHello;
 
 use super::whose::{Asked, NoPlan, whose};
 use super::{Door, carry};
-
-/// Where a name without a service is reached.
-const HTTPS_PORT: u16 = 443;
 
 /// Longest wait for an application to take an alert.
 const ALERT_WAIT_MAX: Duration = Duration::from_secs(5);

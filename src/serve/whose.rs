@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::error::Fault;
 use crate::mesh::{At, Captured, Local, Plan};
-use crate::route::{Asking, Authority, Choice};
+use crate::route::{Asking, Authority, Choice, HTTP_PORT};
 
 use super::Door;
 
@@ -139,9 +139,6 @@ fn unclaimed(local: &Local, captured: &Captured) -> Result<Plan, NoPlan> {
         }
     }
 }
-
-/// Port of a call that names none.
-const HTTP_PORT: u16 = 80;
 
 fn unknown(local: &Local, authority: &[u8]) -> Result<Plan, NoPlan> {
     let no_host = || (Fault::NoRoute, format!("{} is no host", shown(authority)));

@@ -199,6 +199,14 @@ impl EndpointSet {
         self.is_empty.load(Ordering::Acquire)
     }
 
+    /// Asks for newer addresses if those that are known have expired.
+    pub fn keep_fresh(self: &Arc<Self>, now: Instant) {
+        let expires = self.current.load().as_ref().and_then(|list| list.expires);
+        if expires.is_some_and(|expires| now >= expires) {
+            let _ = self.look_up();
+        }
+    }
+
     /// Whether there was an answer yet, or a failure.
     pub fn is_settled(&self) -> bool {
         self.current.load().is_some() || self.failures.load(Ordering::Acquire) > 0

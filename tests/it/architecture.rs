@@ -15,11 +15,11 @@ pub(crate) const ALLOWED: &[(&str, &str)] = &[
     ("cli", "app admin capture kube config error"),
     ("app", "worker accept serve mesh upstream telemetry config admin capture drain error"),
     ("admin", "mesh route policy upstream telemetry config listen error"),
-    ("capture", "config error"),
+    ("capture", "config listen error"),
     ("kube", "config listen error"),
     // --- the road ---
     ("worker", "accept serve call mesh route policy upstream telemetry config error"),
-    ("accept", "mesh serve call telemetry config stream error"),
+    ("accept", "mesh serve call telemetry config stream listen error"),
     ("serve", "call mesh route policy upstream telemetry config stream head wire error"),
     ("call", "mesh route policy upstream telemetry config stream head wire error"),
     ("mesh", "route policy upstream telemetry config wire error"),

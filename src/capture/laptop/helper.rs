@@ -5,9 +5,9 @@
 //! ended; when we are, the kernel ends it.
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
@@ -20,19 +20,18 @@ use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
     remove_capability_from_bounding_set, set_capabilities,
 };
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Socket, Type};
 use tokio::signal::unix::{self, SignalKind};
 use tokio::time::timeout;
 
+use crate::listen::bind;
+
 use super::ask::{self, Answer, Ask, Line};
 use super::signals::is_ignored;
-use super::{CommandLine, lo, rules};
+use super::{CommandLine, exit_code, lo, rules};
 
 /// Time between the request to end and the order to, for a command whose proxy has gone.
 const END_WAIT: Duration = Duration::from_secs(5);
-
-/// Connections the kernel holds until the proxy accepts them.
-const BACKLOG: i32 = 4096;
 
 /// Exit codes of shells: the command is there and can't be run; there is no such command.
 const CANNOT_RUN: u8 = 126;
@@ -116,7 +115,7 @@ impl Helper {
             // Both arms are cancel-safe: a message not taken stays, and so does an exit status.
             tokio::select! {
                 biased; // The end of a command that was asked for goes before what else is asked.
-                status = ended(&mut self.running) => return status.map(code),
+                status = ended(&mut self.running) => return status.map(exit_code),
                 message = line.receive() => match message? {
                     Some((text, descriptors)) => self.hear(&line, &text, descriptors).await?,
                     None => return self.end().await,
@@ -149,10 +148,10 @@ impl Helper {
             Ask::Prepare { outbound } => self.prepare(outbound).map(|()| None),
             Ask::Listen(address) => {
                 // Without SO_REUSEPORT first: with it, two of ours would silently share the connections.
-                drop(listener(address, false)?);
-                listener(address, true).map(|socket| Some(socket.into()))
+                drop(bind(address, false)?);
+                bind(address, true).map(|socket| Some(socket.into()))
             }
-            Ask::ListenAgain(address) => listener(address, true).map(|socket| Some(socket.into())),
+            Ask::ListenAgain(address) => bind(address, true).map(|socket| Some(socket.into())),
             Ask::Bind(address) => {
                 let socket = UdpSocket::bind(address)?;
                 socket.set_nonblocking(true)?;
@@ -219,7 +218,7 @@ impl Helper {
         {
             held.signal(Signal::KILL)?;
         }
-        ended(&mut self.running).await.map(code)
+        ended(&mut self.running).await.map(exit_code)
     }
 }
 
@@ -246,12 +245,6 @@ async fn ended(running: &mut Option<Held>) -> io::Result<ExitStatus> {
     }
 }
 
-/// As shells have it: 128 and the number of the signal that ended it.
-fn code(status: ExitStatus) -> u8 {
-    let killed = status.signal().map_or(1, |signal| 128 + signal);
-    u8::try_from(status.code().unwrap_or(killed)).unwrap_or(1)
-}
-
 /// The terminal, or a user who means the whole group, sends signals to us as well. The command decides
 /// what they mean: it starts with them as they were for us, by default or ignored.
 fn survive_signals() -> io::Result<()> {
@@ -268,19 +261,6 @@ fn survive_signals() -> io::Result<()> {
     ours.try_for_each(|kind| unix::signal(kind).map(drop))
 }
 
-fn listener(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(reuse_port)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket)
-}
-
 /// Says something where the user reads it. Nobody may be there to read.
 fn complain(to: &mut impl Write, text: &str) {
     let _ = writeln!(to, "outrigger: {text}");
@@ -288,21 +268,24 @@ fn complain(to: &mut impl Write, text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
     use super::*;
 
     #[test]
     fn exit_codes_are_those_of_shells() {
-        assert_eq!(code(ExitStatus::from_raw(7 << 8)), 7);
-        assert_eq!(code(ExitStatus::from_raw(15)), 143);
-        assert_eq!(code(ExitStatus::from_raw(0)), 0);
+        assert_eq!(exit_code(ExitStatus::from_raw(7 << 8)), 7);
+        assert_eq!(exit_code(ExitStatus::from_raw(15)), 143);
+        assert_eq!(exit_code(ExitStatus::from_raw(0)), 0);
     }
 
     #[test]
     fn listeners_do_not_block_and_are_of_one_family() {
-        let socket = listener("127.0.0.1:0".parse().unwrap(), true).unwrap();
-        let address = socket.local_addr().unwrap().as_socket().unwrap();
+        let socket = bind("127.0.0.1:0".parse().unwrap(), true).unwrap();
+        let address = socket.local_addr().unwrap();
         assert_eq!(socket.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
-        assert_eq!(listener(address, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        listener(address, true).unwrap();
+        assert_eq!(bind(address, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        bind(address, true).unwrap();
     }
 }

@@ -4,7 +4,7 @@
 //! service's policies and state, and the destination that was dialled: what a request says must not
 //! lead an application where it did not dial.
 
-use std::cell::Cell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::super::{Captured, ServiceState, UNKNOWN_MAX};
 use super::{Local, LocalService, Plan};
 
 /// A service, where else, and whether the request named it although it is not there.
-pub(super) type Key = (usize, Box<str>, bool);
+pub(super) type Key = (usize, SocketAddr, bool);
 
 // === impl Local ===
 
@@ -35,7 +35,7 @@ impl Local {
     ) -> Plan {
         let Plan { service, route } = self.plan(index, line.0, line.1, header, now);
         let mut elsewhere = self.elsewhere.borrow_mut();
-        let key = (index, captured.authority.clone(), host_mismatch);
+        let key = (index, captured.destination, host_mismatch);
         if elsewhere.len() >= UNKNOWN_MAX && !elsewhere.contains_key(&key) {
             elsewhere.clear();
         }
@@ -58,16 +58,9 @@ impl Local {
             protocol: Protocol::Auto,
             tls: None,
             negotiated: Rc::default(),
-            stats: Rc::clone(&service.stats),
-            replay: Rc::clone(&service.replay),
             speaks_first: Rc::default(),
-            round: Cell::new(0),
-            index: service.index,
-            origin: service.origin,
-            files: Arc::clone(&service.files),
             host_mismatch,
-            calls: Cell::new(0),
-            routes: service.routes.clone(),
+            ..service.clone()
         })
     }
 }
